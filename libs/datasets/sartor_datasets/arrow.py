@@ -32,19 +32,21 @@ _RECORD_FIELDS: list[pa.Field[Any]] = [
 
 RECORD_SCHEMA: pa.Schema = pa.schema(_RECORD_FIELDS)
 
-CURATED_SCHEMA: pa.Schema = pa.schema(
-    [
-        *_RECORD_FIELDS,
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("cluster", pa.string(), nullable=False),
-        pa.field("language", pa.string(), nullable=False),
-        pa.field("tokens", pa.int32(), nullable=False),
-    ]
-)
+_CURATION_FIELDS: list[pa.Field[Any]] = [
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("cluster", pa.string(), nullable=False),
+    pa.field("language", pa.string(), nullable=False),
+    pa.field("tokens", pa.int32(), nullable=False),
+]
 
-EXCLUSION_SCHEMA: pa.Schema = pa.schema(
-    [pa.field("segment", pa.string(), nullable=False), pa.field("row", pa.int32(), nullable=False)]
-)
+CURATED_SCHEMA: pa.Schema = pa.schema(_RECORD_FIELDS + _CURATION_FIELDS)
+
+_EXCLUSION_FIELDS: list[pa.Field[Any]] = [
+    pa.field("segment", pa.string(), nullable=False),
+    pa.field("row", pa.int32(), nullable=False),
+]
+
+EXCLUSION_SCHEMA: pa.Schema = pa.schema(_EXCLUSION_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

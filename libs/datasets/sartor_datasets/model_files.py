@@ -1,4 +1,4 @@
-"""Models by manifest into a folder: a base model once into a cache keyed by its digest. Standard library only."""
+"""Models by manifest into a folder: a base model once, into a cache by digest. Standard library only."""
 
 from __future__ import annotations
 

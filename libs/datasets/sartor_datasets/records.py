@@ -62,7 +62,7 @@ def content_id(
     attributes: Mapping[str, str],
     subject_key: str = "",
 ) -> str:
-    """SHA-256 in hex of the canonical JSON of everything a reader could learn from: not of key, position or time.
+    """SHA-256 in hex of the canonical JSON of what a reader could learn from: not of key, position or time.
 
     Two deliveries of the same content have the same id, so the second one adds nothing.
     Raises:
@@ -79,7 +79,7 @@ def withdrawal_id(record_key: str) -> str:
 
 
 def to_json(record: Record) -> str:
-    """One line of ASCII JSON, no NUL in it, so that it can lie in a text column; `from_json` gives the record back."""
+    """One line of ASCII JSON without NUL, fit for a text column; `from_json` gives the record back."""
     fields = [
         record.record_id,
         record.record_key,

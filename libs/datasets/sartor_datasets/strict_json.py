@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, strictly: a missing, unknown or wrongly typed field is an error with its path."""
+"""Frozen dataclasses to JSON and back, strictly: a missing, unknown or mistyped field is an error with its path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ManifestInvalid(ValueError):
-    """A document that does not have the shape it must have. `path` says where, e.g. `segments[2].object.sha256`."""
+    """A document without the shape it must have. `path` says where, e.g. `segments[2].object.sha256`."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path or 'document'}: {problem}")

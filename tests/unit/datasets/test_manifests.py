@@ -22,6 +22,7 @@ from sartor_datasets.manifests import (
 )
 from sartor_datasets.strict_json import ManifestInvalid
 
+BAD_OBJECT = {"uri": "s3://b/k", "size_bytes": 1, "sha256": "x"}
 NOW = datetime(2026, 11, 22, 12, 30, 5, 123456, tzinfo=UTC)
 
 
@@ -113,12 +114,10 @@ def changed(**fields: object) -> str:
         (changed(sequence=True), "sequence"),
         (changed(schema_version=2), "schema_version"),
         (changed(create_time="2026-11-22T12:00:00"), "create_time"),
-        (changed(segments=[{"id": "s1", "object": {"uri": "s3://b/k", "size_bytes": 1, "sha256": "x"}}]),
-         "segments[0].records"),
-        (changed(segments=[{"id": "s", "records": 1, "object": {"uri": "s3://b/k", "size_bytes": 1, "sha256": "x"}}]),
-         "segments[0].object.sha256"),
+        (changed(segments=[{"id": "s1", "object": BAD_OBJECT}]), "segments[0].records"),
+        (changed(segments=[{"id": "s1", "object": BAD_OBJECT, "records": 1}]), "segments[0].object.sha256"),
     ],
-)  # fmt: skip
+)
 def test_a_manifest_that_is_not_exactly_right_is_refused_with_the_path(document: str, path: str) -> None:
     with pytest.raises(ManifestInvalid) as error:
         SnapshotManifest.from_json(document)
@@ -146,6 +145,8 @@ def test_a_base_model_whose_digest_is_not_that_of_its_files_is_refused() -> None
 
 
 def test_manifests_and_records_import_nothing_heavy() -> None:
-    code = "import sartor_datasets.manifests, sartor_datasets.records, sartor_datasets.model_files, sys; " \
-           "sys.exit('pyarrow' in sys.modules or 'numpy' in sys.modules)"  # fmt: skip
+    code = """
+import sys, sartor_datasets.manifests, sartor_datasets.records, sartor_datasets.model_files
+sys.exit('pyarrow' in sys.modules or 'numpy' in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
