@@ -1,0 +1,71 @@
+"""structlog, set up once a process: constant event names, bound fields, JSON unless a person watches a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from sartor_platform import tracing
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+def configure(service: str, process: str, *, level: str = "info", as_json: bool | None = None) -> None:
+    """Send every log line of this process to standard output, named after the service and the process."""
+    number = _LEVELS.get(level.lower(), 20)
+    render_json = not sys.stdout.isatty() if as_json is None else as_json
+    renderer: Any
+    tail: list[Any]
+    if render_json:
+        tail = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+    else:
+        tail = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
+    ]
+    structlog.configure(
+        processors=[*shared, *tail],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    global _fields
+    _fields = {"service": service, "process": process}
+    renderer = structlog.stdlib.ProcessorFormatter(processors=[_drop_record, *tail], foreign_pre_chain=shared)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(renderer)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))
+    # The broker's client warns about every reconnect; our own lines say what follows from it.
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+
+
+def get(**fields: object) -> Any:
+    """A logger with these fields bound."""
+    return structlog.get_logger(**fields)
+
+
+_fields: dict[str, str] = {}
+
+
+def _add_trace(_logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+    # Threads start with an empty context, so the process's own fields are set here and not by contextvars alone.
+    for key, value in _fields.items():
+        line.setdefault(key, value)
+    trace = tracing.trace_id()
+    if trace:
+        line["trace"] = trace
+    return line
+
+
+def _drop_record(_logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+    line.pop("_record", None)
+    line.pop("_from_structlog", None)
+    return line
