@@ -1,0 +1,161 @@
+"""One supervised operating-system process: how it is described, started, recognised again and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from sartor_local.folder import SystemUser
+from sartor_local.probes import Probe
+
+LOG_BYTES = 8 * 2**20
+_SAME_START_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """What to run and how to know that it is ready.
+
+    `prepare` runs before each start (it may make files, or raise a LocalError). `after` names the processes that must
+    be ready first. A process is stopped only after those that name it have stopped.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: Path
+    log: Path
+    ready: Probe
+    after: tuple[str, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
+    user: SystemUser | None = None
+    prepare: Callable[[], None] | None = None
+    cleanup: Callable[[], None] | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 15.0
+    ready_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process as recorded on disk: its number alone may have been given to another one since."""
+
+    pid: int
+    started: float
+
+
+def identity_of(pid: int) -> Identity | None:
+    """Who has this number now, or None."""
+    try:
+        return Identity(pid, psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def is_alive(identity: Identity) -> bool:
+    """Whether exactly this process still runs (a zombie does not)."""
+    try:
+        process = psutil.Process(identity.pid)
+        same = abs(process.create_time() - identity.started) < _SAME_START_SECONDS
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def spawn(spec: ProcessSpec) -> subprocess.Popen[bytes]:
+    """Starts the process in a session of its own, its output appended to its log.
+
+    The kernel ends it when the calling *thread* ends (Linux), so call this from a thread that lives as long as the
+    supervisor does.
+    """
+    with open(spec.log, "ab") as log:
+        return subprocess.Popen(
+            spec.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(spec.environment),
+            cwd=spec.cwd,
+            start_new_session=True,
+            user=spec.user.uid if spec.user else None,
+            group=spec.user.gid if spec.user else None,
+            extra_groups=[] if spec.user else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Runs between fork and exec, after the change of user (which would clear the setting)."""
+    if _libc is not None:
+        _libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
+def end_session(leader: int) -> None:
+    """Kills what is left of a session started by `spawn`, its leader included."""
+    for pid in _members(leader):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _members(leader: int) -> Iterable[int]:
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == leader:
+                yield pid
+
+
+def end_orphans(recorded: Iterable[Identity], wait_seconds: float = 5.0) -> list[int]:
+    """Ends what a killed supervisor left running; returns the numbers of the processes ended.
+
+    A session keeps its number reserved while it has members, so members of a recorded session are ours unless the
+    recorded leader's number now belongs to a process that started at another time.
+    """
+    ended: list[psutil.Process] = []
+    for identity in recorded:
+        now = identity_of(identity.pid)
+        if now is not None and abs(now.started - identity.started) >= _SAME_START_SECONDS:
+            continue
+        for pid in _members(identity.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                process.kill()
+                ended.append(process)
+    psutil.wait_procs(ended, timeout=wait_seconds)
+    return [process.pid for process in ended]
+
+
+def bound_log(path: Path, limit_bytes: int = LOG_BYTES) -> None:
+    """Keeps a log and its one predecessor (`.1`) within `limit_bytes` each.
+
+    The writer holds the file open for appending, so the file is copied and emptied in place.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size <= limit_bytes:
+            return
+        with open(path, "rb+") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - limit_bytes))
+            path.with_name(path.name + ".1").write_bytes(log.read())
+            log.truncate(0)
+
+
+def log_tail(path: Path, size: int = 4000) -> str:
+    """The last characters of a log, "" if there is none."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - size))
+            return log.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
