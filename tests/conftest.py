@@ -1,8 +1,9 @@
 """Fixtures every test may use: one set of real servers a session, and a fresh database a module.
 
-Point the tests at your own servers with SARTOR_DATABASE_URL, SARTOR_KAFKA_BOOTSTRAP_SERVERS and SARTOR_S3_ENDPOINT
-(with _ACCESS_KEY and _SECRET_KEY); what is not named is started here on free loopback ports and removed afterwards.
-Topics are shared by the session: use a project name of your own (`unique_name`) to tell your events from others'.
+Point the tests at your own servers with SARTOR_DATABASE_URL, SARTOR_KAFKA_BOOTSTRAP_SERVERS and
+SARTOR_S3_ENDPOINT (with _ACCESS_KEY and _SECRET_KEY); what is not named is started here on free loopback
+ports and removed afterwards. Topics are shared by the session: use a project name of your own (`unique_name`)
+to tell your events from others'.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Servers:
 
 
 def short_folder(prefix: str) -> Path:
-    """A new folder under the system's temporary folder that other accounts may enter (PostgreSQL under root needs it)."""
+    """A new temporary folder that other accounts may enter, as PostgreSQL needs when tests run as root."""
     path = Path(tempfile.mkdtemp(prefix=prefix))
     path.chmod(0o755)
     return path

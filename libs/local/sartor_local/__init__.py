@@ -1,1 +1,1 @@
-"""The embedded stack: real servers and Sartor's services on this machine, in one folder, under one supervisor."""
+"""The embedded stack: real servers and Sartor's services on this machine, in one folder, supervised."""

@@ -18,8 +18,8 @@ from sartor_local.supervision import Supervision
 class EmbeddedServers:
     """PostgreSQL, SeaweedFS and Tansu on free loopback ports, their state in `folder`.
 
-    What SARTOR_DATABASE_URL, SARTOR_KAFKA_BOOTSTRAP_SERVERS and SARTOR_S3_ENDPOINT (with _ACCESS_KEY, _SECRET_KEY)
-    name in `environ` is used as it is and not started.
+    What SARTOR_DATABASE_URL, SARTOR_KAFKA_BOOTSTRAP_SERVERS and SARTOR_S3_ENDPOINT (with _ACCESS_KEY and
+    _SECRET_KEY) name in `environ` is used as it is and not started.
 
     Args:
         durable: fsync on; tests that never survive a power cut leave it off.

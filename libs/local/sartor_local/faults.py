@@ -80,7 +80,7 @@ class NotRunning(LocalError):
 
 
 def explain(log_tail: str, ports: tuple[int, ...] = ()) -> str:
-    """The most likely reason for a server's end, read from the last lines of its log, with what to do next."""
+    """The likely reason for a server's end, read from the last lines of its log, and what to do next."""
     low = log_tail.lower()
     if "address already in use" in low or "could not bind" in low or "failed to bind" in low:
         which = ", ".join(str(port) for port in ports) or "one of its ports"

@@ -123,9 +123,9 @@ def postgres_user(folder: DataFolder) -> SystemUser | None:
         if not _may_enter(ancestor, user):
             raise FolderRefused(
                 folder.root,
-                f"{ancestor} is private to root, and PostgreSQL, which refuses to run as root, could not reach its "
-                f"files as user {user.name!r}. Choose a folder others may enter (for example with --data-dir "
-                "/var/lib/sartor), or start as an ordinary user.",
+                f"{ancestor} is private to root, and PostgreSQL, which refuses to run as root, could not "
+                f"reach its files as user {user.name!r}. Choose a folder others may enter (for example with "
+                "--data-dir /var/lib/sartor), or start as an ordinary user.",
             )
     return user
 

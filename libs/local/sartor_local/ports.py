@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sartor_local.faults import PortTaken
 
-# Below the range kernels hand out to outgoing connections, so that none of those takes a port between check and use.
+# Below the range kernels hand out to outgoing connections, so that none of those takes a port between check
+# and use.
 FIRST, LAST = 20_000, 32_000
 HOST = "127.0.0.1"
 

@@ -1,7 +1,7 @@
 """Readiness by real checks: an SQL query, a signed S3 request, Kafka metadata, gRPC health, HTTP /healthz.
 
-The wire formats are spoken directly, so that the supervisor stays small and a check costs a millisecond. Each probe
-returns when the server answers as it should and raises NotReady otherwise.
+The wire formats are spoken directly, so that the supervisor stays small and a check costs a millisecond. Each
+probe returns when the server answers as it should and raises NotReady otherwise.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def _signed(
     day, stamp = now.strftime("%Y%m%d"), now.strftime("%Y%m%dT%H%M%SZ")
     empty = hashlib.sha256(b"").hexdigest()
     names = "host;x-amz-content-sha256;x-amz-date"
-    canonical = f"{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n\n{names}\n{empty}"
+    headers = f"host:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n"
+    canonical = f"{method}\n{path}\n{query}\n{headers}\n{names}\n{empty}"
     scope = f"{day}/us-east-1/s3/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = f"AWS4{secret_key}".encode()
@@ -131,8 +132,8 @@ def kafka_metadata(port: int, host: str = HOST) -> Probe:
 def grpc_serving(port: int, host: str = HOST) -> Probe:
     """Calls grpc.health.v1.Health/Check over plaintext HTTP/2 and wants SERVING.
 
-    The request's header block uses only literal fields without indexing (RFC 7541, 6.2.2), and of the answer only
-    the DATA frame of stream 1 is read, so no HPACK decoder is needed.
+    The request's header block uses only literal fields without indexing (RFC 7541, 6.2.2), and of the answer
+    only the DATA frame of stream 1 is read, so no HPACK decoder is needed.
     """
     block = b"".join(
         b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value

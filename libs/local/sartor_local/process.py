@@ -25,8 +25,8 @@ _SAME_START_SECONDS = 1.5
 class ProcessSpec:
     """What to run and how to know that it is ready.
 
-    `prepare` runs before each start (it may make files, or raise a LocalError). `after` names the processes that must
-    be ready first. A process is stopped only after those that name it have stopped.
+    `prepare` runs before each start (it may make files, or raise a LocalError). `after` names the processes
+    that must be ready first. A process is stopped only after those that name it have stopped.
     """
 
     name: str
@@ -74,8 +74,8 @@ def is_alive(identity: Identity) -> bool:
 def spawn(spec: ProcessSpec) -> subprocess.Popen[bytes]:
     """Starts the process in a session of its own, its output appended to its log.
 
-    The kernel ends it when the calling *thread* ends (Linux), so call this from a thread that lives as long as the
-    supervisor does.
+    The kernel ends it when the calling *thread* ends (Linux), so call this from a thread that lives as long
+    as the supervisor does.
     """
     with open(spec.log, "ab") as log:
         return subprocess.Popen(
@@ -119,8 +119,8 @@ def _members(leader: int) -> Iterable[int]:
 def end_orphans(recorded: Iterable[Identity], wait_seconds: float = 5.0) -> list[int]:
     """Ends what a killed supervisor left running; returns the numbers of the processes ended.
 
-    A session keeps its number reserved while it has members, so members of a recorded session are ours unless the
-    recorded leader's number now belongs to a process that started at another time.
+    A session keeps its number reserved while it has members, so members of a recorded session are ours unless
+    the recorded leader's number now belongs to a process that started at another time.
     """
     ended: list[psutil.Process] = []
     for identity in recorded:

@@ -136,7 +136,8 @@ def _prepare_postgres(
                 "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C", "--no-sync",
             ],
             env=_environment(folder), cwd=draft, capture_output=True, text=True,
-            user=user.uid if user else None, group=user.gid if user else None, extra_groups=[] if user else None,
+            user=user.uid if user else None, group=user.gid if user else None,
+            extra_groups=[] if user else None,
         )  # fmt: skip
         if made.returncode != 0:
             log.write_text(made.stdout + made.stderr)
@@ -160,16 +161,17 @@ def seaweed(folder: DataFolder, ports: Ports, secrets: Credentials) -> ProcessSp
     named = {
         flag: ports.get(f"seaweed.{flag}")
         for flag in (
-            "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
-            "s3.port", "s3.port.grpc", "admin.port", "admin.port.grpc",
+            "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
+            "filer.port.grpc", "s3.port", "s3.port.grpc", "admin.port", "admin.port.grpc",
         )
     }  # fmt: skip
     return ProcessSpec(
         name="seaweed",
         argv=(
-            str(_weed()), "-logtostderr=true", "mini", f"-dir={folder.objects}", f"-ip={HOST}", f"-ip.bind={HOST}",
-            "-admin.ui=false", "-webdav=false", "-master.telemetry=false", f"-bucket={BUCKET}",
-            "-s3.port.iceberg=0", "-s3.port.lance=0", "-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock",
+            str(_weed()), "-logtostderr=true", "mini", f"-dir={folder.objects}", f"-ip={HOST}",
+            f"-ip.bind={HOST}", "-admin.ui=false", "-webdav=false", "-master.telemetry=false",
+            f"-bucket={BUCKET}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-filer.localSocket=filer.sock",
+            "-s3.localSocket=s3.sock",
             *(f"-{flag}={port}" for flag, port in named.items()),
         ),
         environment=_environment(
@@ -185,7 +187,7 @@ def seaweed(folder: DataFolder, ports: Ports, secrets: Credentials) -> ProcessSp
 
 def _remove_seaweed_sockets(ports: set[int]) -> None:
     """SeaweedFS puts gRPC sockets in /tmp whatever TMPDIR says; a killed one leaves them."""
-    for socket_file in Path("/tmp").glob("seaweedfs-*-grpc-*.sock"):
+    for socket_file in Path("/tmp").glob("seaweedfs-*-grpc-*.sock"):  # noqa: S108 - where it puts them
         number = socket_file.stem.rpartition("-")[2]
         if number.isdigit() and int(number) in ports:
             socket_file.unlink(missing_ok=True)

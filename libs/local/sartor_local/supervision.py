@@ -1,4 +1,4 @@
-"""Keeps a set of processes running: parallel start in order of need, readiness, restart with backoff, ordered stop."""
+"""Keeps processes running: parallel start in order of need, readiness, restart with backoff, ordered stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from sartor_local.faults import LocalError, StartFailed, explain
 from sartor_local.probes import NotReady
@@ -29,7 +29,7 @@ BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_SECONDS = 60.0
 
 
-class Phase(str, Enum):
+class Phase(StrEnum):
     """Where a supervised process is in its life."""
 
     WAITING = "waiting"
@@ -60,10 +60,11 @@ class Supervised:
 
 
 class Supervision:
-    """Runs `specs`. All processes are spawned by the thread that calls `start` and `tick`, which must be the same.
+    """Runs `specs`. All processes are spawned by the thread that calls `start` and `tick`, which must be the
+    same.
 
-    During `start` a process that ends before it was ready once is fatal after `start_attempts` tries; afterwards it is
-    restarted for ever, with backoff.
+    During `start` a process that ends before it was ready once is fatal after `start_attempts` tries;
+    afterwards it is restarted for ever, with backoff.
     """
 
     def __init__(
@@ -206,7 +207,7 @@ class Supervision:
         process.enter(Phase.BACKOFF, why)
 
     def stop(self) -> None:
-        """Stops everything, each process after those that need it; those that need nothing of one another together."""
+        """Stops everything, each process after those that need it."""
         while running := [
             process for process in self.processes.values() if process.phase is not Phase.STOPPED
         ]:
