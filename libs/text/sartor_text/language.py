@@ -1,0 +1,103 @@
+"""Says which language a text is in, offline; says UNSURE where a short text does not tell."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+UNSURE = "und"  # BCP 47 for undetermined
+
+# Languages that the model takes short texts of the first one for. They count for it, unless asked for
+# themselves.
+_RELATIVES = {
+    "en": ("pcm", "sco"),
+    "de": ("lb", "nds", "bar", "gsw", "als"),
+    "nl": ("af", "fy", "li"),
+    "fr": ("wa", "oc", "br"),
+    "es": ("gl", "ext", "ast", "an"),
+    "it": ("vec", "lij", "scn", "nap", "lmo", "pms"),
+    "pt": ("gl",),
+    "no": ("nb", "nn"),
+}
+# Things without a language: placeholders, addresses, code, numbers, identifiers such as INV-2024-0012.
+_WITHOUT_LANGUAGE = re.compile(
+    r"```.*?```|`[^`\n]+`|https?://\S+|www\.\S+|\S+@\S+|\[[A-Z]+_\d+\]|<[^<>\n]{1,40}>|\{[^{}\n]{1,40}\}"
+    r"|\S*[\d_\\/=]\S*",
+    re.DOTALL,
+)
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """An ISO 639-1 code, or UNSURE, with the model's probability."""
+
+    code: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """When to believe the model; measured on the sentences of tests/unit/text/test_language.py.
+
+    A configured language is believed sooner than one that nobody expects: the second costs a record.
+    """
+
+    words: int = 3
+    letters: int = 12
+    configured: float = 0.5
+    other: float = 0.75
+    other_words: int = 4
+    other_letters: int = 20
+
+
+DEFAULT_SURENESS = Sureness()
+
+
+def identify(text: str, languages: Sequence[str], sureness: Sureness = DEFAULT_SURENESS) -> Language:
+    """The language of `text`: one of `languages`, another one where the model is sure of it, or UNSURE.
+
+    Args:
+        languages: ISO 639-1 codes that are expected. All others compete, so that a wrong one is found.
+    Raises:
+        ValueError: a language the model does not know.
+    """
+    unknown = set(languages) - known_languages()
+    if unknown:
+        raise ValueError(f"unknown language codes {sorted(unknown)}: use ISO 639-1 codes such as en, de, fr")
+    prose = _WITHOUT_LANGUAGE.sub(" ", text)
+    words = _WORD.findall(prose)
+    letters = sum(map(len, words))
+    if len(words) < sureness.words or letters < sureness.letters:
+        return Language(UNSURE, 0.0)
+    ranking = dict(_identifier().rank(" ".join(words) if prose.isupper() else prose))
+    expected = {code: _with_relatives(code, ranking, languages) for code in languages}
+    code = max(expected, key=expected.__getitem__, default=UNSURE)
+    if expected.get(code, 0.0) >= sureness.configured:
+        return Language(code, expected[code])
+    counted = {relative for code in languages for relative in _RELATIVES.get(code, ())}
+    rest = [other for other in ranking if other not in expected and other not in counted]
+    others = {other: _with_relatives(other, ranking, (*languages, *counted)) for other in rest}
+    other = max(others, key=others.__getitem__)
+    enough = len(words) >= sureness.other_words and letters >= sureness.other_letters
+    if enough and others[other] >= sureness.other:
+        return Language(other, others[other])
+    return Language(UNSURE, max(others[other], expected.get(code, 0.0)))
+
+
+def known_languages() -> frozenset[str]:
+    """The codes the model can tell apart."""
+    return frozenset(_identifier().labels)
+
+
+def _with_relatives(code: str, ranking: dict[str, float], but_not: Sequence[str]) -> float:
+    relatives = (relative for relative in _RELATIVES.get(code, ()) if relative not in but_not)
+    return ranking.get(code, 0.0) + sum(ranking.get(relative, 0.0) for relative in relatives)
+
+
+@lru_cache(maxsize=1)
+def _identifier() -> LanguageIdentifier:
+    # Loaded at the first question (0.8 s), not at import: most who import this package never ask for one.
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,0 +1,141 @@
+"""Finds personal data in German and English text: e-mail addresses, telephone numbers, IBANs, cards."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import phonenumbers
+
+from sartor_text.checksums import IBAN_LENGTHS, card_issuer, iban_valid, luhn_valid
+
+
+class PiiKind(Enum):
+    """Kinds of personal data; the value is what stands in a placeholder, as in [EMAIL_1]."""
+
+    EMAIL = "EMAIL"
+    IBAN = "IBAN"
+    CARD = "CARD"
+    PHONE = "PHONE"
+
+
+EVERY_KIND = frozenset(PiiKind)
+DEFAULT_REGIONS = ("DE", "AT", "CH", "GB", "US")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Personal data at text[start:end]; `value` is its canonical form, the same for two spellings of it."""
+
+    kind: PiiKind
+    start: int
+    end: int
+    value: str
+
+
+_EMAIL = re.compile(
+    r"(?<![\w.+%-])(?P<local>\w(?:[\w.+%'-]{0,62}[\w+%-])?)"
+    r"(?:@|\s?[\[(]\s?(?:at|ät)\s?[\])]\s?)"
+    r"(?P<domain>(?:[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.|\s?[\[(]\s?(?:dot|punkt)\s?[\])]\s?))+[^\W\d_]{2,24})(?![\w@-])",
+    re.IGNORECASE,
+)
+_SPELT_DOT = re.compile(r"\s?[\[(]\s?(?:dot|punkt)\s?[\])]\s?", re.IGNORECASE)
+_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ \-.]?[A-Za-z0-9])")
+_CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
+_MAYBE_PHONE = re.compile(r"\d(?:[\s()/.\-]{0,3}\d){5}")
+_PHONE_SHAPE = re.compile(r"^(?:\+|00|\(?0|\()|[\s()/\-]")
+_PHONE_WORD = re.compile(
+    r"(?:tel|phone|telefon\w*|handy\w*|mobil\w*|cell|fax|call\w*|ring|ruf\w*|anruf\w*|rückruf\w*|erreich\w*|whatsapp|sms|dial|reach)"
+    r"[\s\w.,:()'/-]{0,24}$",
+    re.IGNORECASE,
+)
+_PART_OF_A_WORD = re.compile(r"[\w#§€$][\-./]?$")
+# A number that the text itself calls something else is not a telephone number, however well it would dial.
+_OTHER_NUMBER = re.compile(
+    r"(?:#|§|€|\$|\bEUR\b|order|bestell\w*|auftrag\w*|ticket\w*|rechnung\w*|invoice|kunden\w*|customer|artikel\w*|article|item|serial|"
+    r"serien\w*|vertrag\w*|contract|tracking|sendung\w*|paket\w*|parcel|reference|referenz\w*|case|vorgang\w*|version|isbn|"
+    r"build|port|imei|model\w*)(?:[\s\-]?(?:number|no|nr|nummer|id|code))?[\s.:#\-]*(?:is|ist|lautet|=)?[\s.:#]*$",
+    re.IGNORECASE,
+)
+
+
+def find_pii(
+    text: str, kinds: frozenset[PiiKind] = EVERY_KIND, regions: Iterable[str] = DEFAULT_REGIONS
+) -> tuple[Finding, ...]:
+    """The personal data in `text`, in its order, without overlaps.
+
+    Args:
+        kinds: which kinds to look for.
+        regions: ISO 3166 regions whose national telephone numbers count (those with +country code always do).
+    IBANs and cards are believed only with right check digits and a known length or issuer, telephone numbers
+    only where libphonenumber knows the range as assigned and the text does not call the number something
+    else.
+    """
+    found: list[Finding] = []
+    for kind, finder in ((PiiKind.EMAIL, _emails), (PiiKind.IBAN, _ibans), (PiiKind.CARD, _cards)):
+        if kind in kinds:
+            found += _without_overlaps(finder(text), found)
+    if PiiKind.PHONE in kinds and _MAYBE_PHONE.search(text):
+        found += _without_overlaps(_phones(text, tuple(regions)), found)
+    return tuple(sorted(found, key=lambda finding: finding.start))
+
+
+def _without_overlaps(new: Iterable[Finding], known: list[Finding]) -> list[Finding]:
+    return [one for one in new if not any(one.start < other.end and other.start < one.end for other in known)]
+
+
+def _emails(text: str) -> Iterator[Finding]:
+    if "@" not in text and "(" not in text and "[" not in text:
+        return
+    for match in _EMAIL.finditer(text):
+        value = f"{match['local']}@{_SPELT_DOT.sub('.', match['domain'])}".lower()
+        yield Finding(PiiKind.EMAIL, match.start(), match.end(), value)
+
+
+def _ibans(text: str) -> Iterator[Finding]:
+    for match in _IBAN_START.finditer(text):
+        wanted = IBAN_LENGTHS.get(text[match.start() : match.start() + 2].upper())
+        if wanted is None:
+            continue
+        characters: list[str] = []
+        end = match.start()
+        while end < len(text) and len(characters) < wanted:
+            character = text[end]
+            if character.isascii() and character.isalnum():
+                characters.append(character.upper())
+            elif character not in " -." or not text[end - 1].isalnum():
+                break
+            end += 1
+        iban = "".join(characters)
+        if iban_valid(iban) and not text[end : end + 1].isalnum():
+            yield Finding(PiiKind.IBAN, match.start(), end, iban)
+
+
+def _cards(text: str) -> Iterator[Finding]:
+    for match in _CARD.finditer(text):
+        digits = re.sub(r"[ -]", "", match.group())
+        if luhn_valid(digits) and card_issuer(digits):
+            yield Finding(PiiKind.CARD, match.start(), match.end(), digits)
+
+
+def _phones(text: str, regions: tuple[str, ...]) -> list[Finding]:
+    found: list[Finding] = []
+    for region in regions:
+        for match in phonenumbers.PhoneNumberMatcher(text, region, leniency=phonenumbers.Leniency.VALID):
+            start, end = match.start, match.end
+            if any(start < other.end and other.start < end for other in found):
+                continue
+            if _reads_as_phone(text[:start], match.raw_string):
+                value = phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164)
+                found.append(Finding(PiiKind.PHONE, start, end, value))
+    return found
+
+
+def _reads_as_phone(before: str, raw: str) -> bool:
+    if _PART_OF_A_WORD.search(before):
+        return False
+    if raw.startswith("+"):
+        return True
+    if _OTHER_NUMBER.search(before[-40:]):
+        return False
+    return bool(_PHONE_WORD.search(before[-48:])) or bool(_PHONE_SHAPE.search(raw))
