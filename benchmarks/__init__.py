@@ -1,0 +1,1 @@
+"""Benchmarks: each prints RESULT lines and writes its figures as JSON."""
