@@ -1,0 +1,341 @@
+"""One attempt at one job: staging, the child process, the lease that is renewed meanwhile, and the end it comes to."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sartor_platform import job_leases, log, metrics, tracing
+from sartor_platform.child_process import ChildProcess
+from sartor_platform.database import is_transient
+from sartor_platform.errors import NotReady, SartorError
+from sartor_platform.job_leases import Lease, LeaseLost
+from sartor_platform.object_cache import ObjectCache
+from sartor_platform.runtime import Runtime
+from sartor_platform.transaction import Transaction
+from sartor_platform.worker import JobContext, JobKind
+
+CANCELLED = "CANCELLED"
+LOST = "LOST"
+STOPPING = "STOPPING"
+DEADLINE = "DEADLINE_EXCEEDED"
+
+_SHOW_EVERY_SECONDS = 0.5
+_OUTAGE_SECONDS = 600.0
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """The attempt must end now: it was cancelled, lost its lease, ran out of time, or the worker stops."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class ChildDied(Exception):
+    """The child ended without a result and without an error."""
+
+
+class ChildFailed(Exception):
+    """The child's work raised something that another attempt may not meet again."""
+
+
+class Attempt:
+    """Runs a leased job to the end of this attempt. `run` never raises."""
+
+    def __init__(self, runtime: Runtime, kind: JobKind, lease: Lease, cache: ObjectCache) -> None:
+        self.lease = lease
+        self._runtime = runtime
+        self._database = runtime.database
+        self._kind = kind
+        self._job = lease.job
+        self._cache = cache
+        self._why = ""
+        self._interrupted = threading.Event()
+        self._done = threading.Event()
+        self._look = threading.Event()
+        self._progress: dict[str, Any] = {}
+        self._shown = 0.0
+        self._log = log.get(job=self._job.id, kind=kind.name, resource=self._job.resource, attempt=self._job.attempt)
+
+    def look_again(self) -> None:
+        """Renew the lease now and see whether the job was cancelled."""
+        self._look.set()
+
+    def interrupt(self, why: str) -> None:
+        """End the attempt; the first reason counts."""
+        if not self._interrupted.is_set():
+            self._why = why
+            self._interrupted.set()
+
+    def run(self) -> None:
+        """Do the work and bring the job to its end, or give it back."""
+        started = time.monotonic()
+        with tracing.continued(self._job.traceparent):
+            renewer = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
+            renewer.start()
+            try:
+                outcome = self._settle()
+            except LeaseLost:
+                outcome = "discarded"
+            except Exception as error:
+                # The database is away: the lease runs out by itself and another attempt follows.
+                self._log.exception("job.unsettled", error=str(error))
+                outcome = "unsettled"
+            finally:
+                self._done.set()
+                self._look.set()
+            seconds = time.monotonic() - started
+            metrics.JOB_SECONDS.labels(self._kind.name, outcome).observe(seconds)
+            self._log.info(
+                "job.attempt_ended", outcome=outcome, seconds=round(seconds, 3), waited=round(self.lease.waited_seconds, 3)
+            )
+
+    def _settle(self) -> str:
+        try:
+            if self._job.attempt > self._kind.max_attempts:
+                return self._fail("WORKER_LOST", f"its worker ended in each of {self._kind.max_attempts} attempts")
+            with self._work_folder() as folder:
+                self._accept(self._produce(folder))
+            return "succeeded"
+        except Interrupted as stop:
+            return self._give_up(stop.why)
+        except NotReady as wait:
+            return self._requeue(wait.retry_after_seconds, counted=False, message=str(wait))
+        except SartorError as error:
+            if not error.transient:
+                return self._fail(error.reason, error.message)
+            return self._try_again(error.reason, error.message)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self._log.exception("job.attempt_failed")
+            return self._try_again("CHILD_DIED" if isinstance(error, ChildDied) else "INTERNAL", str(error))
+
+    # --- the work ---
+
+    def _produce(self, folder: Path) -> Callable[[Transaction], None]:
+        context = JobContext(
+            job=self._job,
+            runtime=self._runtime,
+            folder=folder,
+            cache=self._cache,
+            check=self._check,
+            report=_ParentReport(self._show),
+        )
+        task = self._through_outages(lambda: self._kind.stage_in(context))
+        result = self._run_child(context, task)
+        return self._through_outages(lambda: self._kind.stage_out(context, result))
+
+    def _run_child(self, context: JobContext, task: Mapping[str, Any]) -> dict[str, Any]:
+        self._check()
+        fields = {"job": self._job.id, "kind": self._kind.name, "attempt": str(self._job.attempt)}
+        started = time.monotonic()
+        child = ChildProcess(self._kind.entry, task, context.folder, fields=fields)
+        with contextlib.ExitStack() as stack:
+            stack.callback(child.close)
+            beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="message"))
+            stack.callback(child.kill)
+            while True:
+                message = self._next_message(child)
+                if message is None:
+                    raise ChildDied(_how_it_ended(child.close()))
+                kind = message.get("type")
+                if kind == "started":
+                    metrics.CHILD_START_SECONDS.labels(self._kind.name).observe(time.monotonic() - started)
+                elif kind == "progress":
+                    self._progress = dict(message["progress"])
+                elif kind == "result":
+                    return dict(message["result"])
+                elif kind == "error":
+                    raise _raised(message)
+                elif self._kind.on_message is not None:
+                    beside.submit(self._pass_on, context, message)
+
+    def _next_message(self, child: ChildProcess) -> dict[str, Any] | None:
+        while True:
+            self._check()
+            if self._progress and time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
+                self._show(self._progress)
+                self._progress = {}
+            with contextlib.suppress(queue.Empty):
+                return child.messages.get(timeout=0.1)
+
+    def _pass_on(self, context: JobContext, message: dict[str, Any]) -> None:
+        assert self._kind.on_message is not None
+        try:
+            self._kind.on_message(context, message)
+        except Interrupted:
+            return
+        except Exception:
+            # The work itself is not harmed: a checkpoint that was not uploaded only makes a repeat longer.
+            self._log.exception("job.message_not_handled", message_type=message.get("type"))
+
+    def _through_outages(self, stage: Callable[[], T]) -> T:
+        until = time.monotonic() + _OUTAGE_SECONDS
+        pause = 0.5
+        while True:
+            self._check()
+            try:
+                return stage()
+            except Exception as error:
+                transient = error.transient if isinstance(error, SartorError) else is_transient(error)
+                if not transient or time.monotonic() > until:
+                    raise
+                self._log.warning("job.waits_for_server", error=str(error), retry_seconds=pause)
+            self._interrupted.wait(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, 30.0)
+
+    @contextlib.contextmanager
+    def _work_folder(self) -> Iterator[Path]:
+        folder = Path(self._runtime.settings.data_dir) / "jobs" / f"{self._job.id}-{self.lease.token[-8:]}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # --- the end ---
+
+    def _accept(self, use_case: Callable[[Transaction], None]) -> None:
+        with self._database.transaction() as tx:
+            if job_leases.lock(tx, self.lease) == "CANCELLING":
+                raise Interrupted(CANCELLED)
+            use_case(tx)
+            job_leases.finish(tx, self._job, "SUCCEEDED")
+
+    def _give_up(self, why: str) -> str:
+        if why == CANCELLED:
+            return self._fail(CANCELLED, "cancelled by request")
+        if why == DEADLINE:
+            return self._fail(DEADLINE, "it was not done by its deadline")
+        if why == STOPPING:
+            return self._requeue(0.0, counted=False, message="its worker was stopped; another continues")
+        return "discarded"
+
+    def _try_again(self, reason: str, message: str) -> str:
+        if self._job.attempt >= self._kind.max_attempts:
+            return self._fail(reason, message or "it failed; see the service's log")
+        pause = min(2.0**self._job.attempt, 60.0) * random.uniform(0.5, 1.0)
+        return self._requeue(pause, counted=True, message=f"attempt {self._job.attempt} failed and is repeated")
+
+    def _requeue(self, after_seconds: float, *, counted: bool, message: str) -> str:
+        with self._database.transaction() as tx:
+            job_leases.lock(tx, self.lease)
+            job_leases.requeue(tx, self.lease, after_seconds=after_seconds, counted=counted, message=message)
+        return "requeued"
+
+    def _fail(self, reason: str, message: str) -> str:
+        with self._database.transaction() as tx:
+            if job_leases.lock(tx, self.lease) == "CANCELLING":
+                reason, message = CANCELLED, "cancelled by request"
+            end_without_result(tx, self._kind, self._job, reason, message)
+        return "cancelled" if reason == CANCELLED else "failed"
+
+    # --- lease and progress ---
+
+    def _check(self) -> None:
+        if self._interrupted.is_set():
+            raise Interrupted(self._why)
+
+    def _show(self, progress: Mapping[str, Any]) -> None:
+        self._shown = time.monotonic()
+        try:
+            with self._database.transaction() as tx:
+                job_leases.report(tx, self.lease, progress)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            self._log.warning("job.progress_not_shown", error=str(error))
+
+    def _keep_lease(self) -> None:
+        held_until = time.monotonic() + self.lease.seconds
+        pause = self.lease.seconds / 3
+        while True:
+            self._look.wait(pause)
+            self._look.clear()
+            if self._done.is_set():
+                return
+            if self._job.deadline is not None and self._job.deadline <= datetime.now(UTC):
+                self.interrupt(DEADLINE)
+            try:
+                asked = time.monotonic()
+                with self._database.transaction() as tx:
+                    state = job_leases.renew(tx.connection, self.lease)
+                held_until, pause = asked + self.lease.seconds, self.lease.seconds / 3
+                if state == "CANCELLING":
+                    self.interrupt(CANCELLED)
+            except LeaseLost:
+                self.interrupt(LOST)
+                return
+            except Exception as error:
+                self._log.warning("job.lease_not_renewed", error=str(error))
+                pause = 0.5
+                if time.monotonic() > held_until:
+                    self.interrupt(LOST)
+                    return
+
+
+class _ParentReport:
+    """Progress of the staging, shown like the child's."""
+
+    def __init__(self, show: Callable[[Mapping[str, Any]], None]) -> None:
+        self._show = show
+
+    def __call__(
+        self,
+        fraction: float,
+        *,
+        stage: str = "",
+        eta_seconds: float | None = None,
+        message: str = "",
+        **figures: float,
+    ) -> None:
+        self._show(
+            {
+                "fraction": fraction,
+                "stage": stage,
+                "eta_seconds": eta_seconds,
+                "message": message,
+                "figures": figures,
+            }
+        )
+
+    def send(self, message: dict[str, Any]) -> None:
+        """The staging runs in the parent: it has nobody to send messages to."""
+        raise TypeError("only work in a child process sends messages")
+
+
+def end_without_result(tx: Transaction, kind: JobKind, job: Any, reason: str, message: str) -> None:
+    """Call the kind's `failed` and write the end of a locked job, in one transaction."""
+    try:
+        with tx.connection.begin_nested():
+            kind.failed(tx, job, reason, message)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        # The job must not be tried for ever because its own obituary fails.
+        log.get().exception("job.failed_hook_broke", job=job.id, kind=kind.name, resource=job.resource)
+    job_leases.finish(tx, job, "CANCELLED" if reason == CANCELLED else "FAILED", reason, message)
+
+
+def _raised(message: Mapping[str, Any]) -> Exception:
+    if message.get("permanent"):
+        return SartorError(message["message"], reason=message["reason"], metadata=message.get("metadata"))
+    return ChildFailed(message["message"])
+
+
+def _how_it_ended(status: int) -> str:
+    if status < 0:
+        return f"the child process was ended by signal {-status}, as happens when memory runs out"
+    return f"the child process ended with status {status} and no result"

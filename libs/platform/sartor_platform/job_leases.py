@@ -1,0 +1,180 @@
+"""The worker's side of the jobs table: claim under a lease, renew, report, finish. A stale lease changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from sartor_platform.jobs import COLUMNS, Job
+from sartor_platform.names import new_id
+from sartor_platform.transaction import Transaction
+
+_RETURNING = "j." + COLUMNS.replace(", ", ", j.")
+
+# One row: highest priority, then the project with the fewest running jobs, then the oldest. A row whose lease ran out
+# is as good as a queued one.
+_CLAIM = text(
+    f"""
+    WITH busy AS (SELECT project, count(*) AS jobs FROM jobs WHERE state = 'RUNNING' AND lease_until > now()
+                  GROUP BY project),
+    next AS (
+        SELECT c.id FROM jobs c LEFT JOIN busy ON busy.project = c.project
+        WHERE c.kind = ANY(:kinds)
+          AND (c.state = 'QUEUED' AND (c.not_before IS NULL OR c.not_before <= now())
+               OR c.state = 'RUNNING' AND c.lease_until <= now())
+          AND coalesce(c.requirements ->> 'device', 'cpu') = ANY(:devices)
+          AND (c.deadline IS NULL OR c.deadline > now())
+        ORDER BY c.priority DESC, coalesce(busy.jobs, 0), c.create_time, c.id
+        LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
+    UPDATE jobs j SET state = 'RUNNING', attempt = j.attempt + 1, lease_token = :token, lease_owner = :owner,
+        lease_until = now() + make_interval(secs => :lease_seconds), start_time = coalesce(j.start_time, now()),
+        update_time = now()
+    FROM next WHERE j.id = next.id
+    RETURNING {_RETURNING}, now() - greatest(j.create_time, coalesce(j.not_before, j.create_time)) AS waited
+    """  # noqa: S608 - only our own column names
+)
+_ABANDONED = text(
+    f"""
+    SELECT {_RETURNING} FROM jobs j WHERE j.kind = ANY(:kinds) AND
+        (j.state = 'CANCELLING' AND (j.lease_until IS NULL OR j.lease_until <= now())
+         OR j.state IN ('QUEUED', 'RUNNING') AND j.deadline <= now()
+            AND (j.lease_until IS NULL OR j.lease_until <= now()))
+    ORDER BY j.create_time LIMIT 1 FOR UPDATE SKIP LOCKED
+    """  # noqa: S608 - only our own column names
+)
+_HELD = " WHERE id = :id AND lease_token = :token"
+
+
+class LeaseLost(Exception):
+    """Another attempt holds the job now, or nobody does: what this one did is discarded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one attempt to finish a job. `waited_seconds` is from when it could first be claimed."""
+
+    job: Job
+    token: str
+    seconds: float
+    waited_seconds: float
+
+
+def claim(
+    tx: Transaction, kinds: Mapping[str, float], *, owner: str, devices: Sequence[str] = ("cpu",)
+) -> Lease | None:
+    """Take the next job of these kinds (kind → lease seconds), or None if there is nothing to do."""
+    token = new_id()
+    # The lease of the kind is set in the same transaction: until then the longest of all holds.
+    longest = max(kinds.values())
+    values = {"kinds": list(kinds), "devices": list(devices), "token": token, "owner": owner}
+    row = tx.connection.execute(_CLAIM, {**values, "lease_seconds": longest}).one_or_none()
+    if row is None:
+        return None
+    *columns, waited = row
+    job = Job(*columns)
+    seconds = kinds[job.kind]
+    if seconds != longest:
+        renew(tx.connection, Lease(job, token, seconds, 0.0))
+    tx.notify(job.resource)
+    return Lease(job, token, seconds, max(waited.total_seconds(), 0.0))
+
+
+def renew(connection: Connection, lease: Lease) -> str:
+    """Hold on for another lease time. Returns the job's state: RUNNING, or CANCELLING.
+
+    Raises:
+        LeaseLost: another attempt has it.
+    """
+    state = connection.execute(
+        text(
+            "UPDATE jobs SET lease_until = now() + make_interval(secs => :seconds)"
+            f"{_HELD} AND state IN ('RUNNING', 'CANCELLING') RETURNING state"
+        ),
+        {"id": lease.job.id, "token": lease.token, "seconds": lease.seconds},
+    ).scalar_one_or_none()
+    if state is None:
+        raise LeaseLost(lease.job.id)
+    return str(state)
+
+
+def report(tx: Transaction, lease: Lease, progress: Mapping[str, Any]) -> None:
+    """Show how far the attempt is; without effect once the lease is lost."""
+    updated = tx.connection.execute(
+        text(f"UPDATE jobs SET progress = cast(:progress AS jsonb), update_time = now(){_HELD}"),
+        {"id": lease.job.id, "token": lease.token, "progress": json.dumps(progress)},
+    )
+    if updated.rowcount:
+        tx.notify(lease.job.resource)
+
+
+def lock(tx: Transaction, lease: Lease) -> str:
+    """Make sure this attempt may decide the job, until the end of the transaction. Returns the job's state.
+
+    Raises:
+        LeaseLost: the lease ran out and somebody else took the job, or finished it.
+    """
+    state = tx.connection.execute(
+        text(f"SELECT state FROM jobs{_HELD} AND state IN ('RUNNING', 'CANCELLING') FOR UPDATE"),
+        {"id": lease.job.id, "token": lease.token},
+    ).scalar_one_or_none()
+    if state is None:
+        raise LeaseLost(lease.job.id)
+    return str(state)
+
+
+def finish(tx: Transaction, job: Job, state: str, reason: str = "", message: str = "") -> None:
+    """Write the end of a job whose row is locked: SUCCEEDED, FAILED or CANCELLED."""
+    fraction = ", progress = progress || '{\"fraction\": 1.0, \"eta_seconds\": null}'" if state == "SUCCEEDED" else ""
+    tx.connection.execute(
+        text(
+            "UPDATE jobs SET state = :state, error_reason = :reason, error_message = :message, end_time = now(),"
+            f" update_time = now(), lease_token = NULL, lease_owner = NULL, lease_until = NULL{fraction}"
+            " WHERE id = :id"
+        ),
+        {"id": job.id, "state": state, "reason": reason, "message": message},
+    )
+    tx.notify(job.resource)
+
+
+def requeue(tx: Transaction, lease: Lease, *, after_seconds: float, counted: bool, message: str = "") -> None:
+    """Give a locked job back, to be claimed again later; an attempt that is not counted never was.
+
+    A cancellation that came in between stays: such a job is left CANCELLING without a lease.
+    """
+    tx.connection.execute(
+        text(
+            "UPDATE jobs SET state = CASE WHEN state = 'CANCELLING' THEN state ELSE 'QUEUED' END,"
+            " attempt = attempt - :uncounted, lease_token = NULL, lease_owner = NULL, lease_until = NULL,"
+            " not_before = now() + make_interval(secs => :after_seconds), update_time = now(),"
+            f" progress = progress || cast(:waiting AS jsonb){_HELD}"
+        ),
+        {
+            "id": lease.job.id,
+            "token": lease.token,
+            "uncounted": 0 if counted else 1,
+            "after_seconds": after_seconds,
+            "waiting": json.dumps({"message": message}),
+        },
+    )
+    tx.notify(lease.job.resource)
+
+
+def abandoned(tx: Transaction, kinds: Sequence[str]) -> Job | None:
+    """A job nobody works on that must end now: cancelled while queued or orphaned, or past its deadline. Locked."""
+    row = tx.connection.execute(_ABANDONED, {"kinds": list(kinds)}).one_or_none()
+    return None if row is None else Job(*row)
+
+
+def queue_depths(connection: Connection) -> dict[tuple[str, str], int]:
+    """How many unfinished jobs there are, by kind and state."""
+    rows = connection.execute(
+        text(
+            "SELECT kind, state, count(*) FROM jobs"
+            " WHERE state IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING') GROUP BY kind, state"
+        )
+    )
+    return {(kind, state): count for kind, state, count in rows}

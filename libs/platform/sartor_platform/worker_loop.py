@@ -1,0 +1,121 @@
+"""The worker process: slots that claim and run jobs, and one thread that ends jobs nobody works on."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from sartor_platform import job_leases, log, metrics
+from sartor_platform.attempt import CANCELLED, DEADLINE, STOPPING, Attempt, end_without_result
+from sartor_platform.listen import Listener
+from sartor_platform.object_cache import ObjectCache
+from sartor_platform.runtime import Runtime
+from sartor_platform.worker import JobKind
+
+_POLL_SECONDS = 1.0
+
+
+class WorkerLoop:
+    """Claims jobs of the given kinds in as many slots as the settings say. New jobs wake it; it polls besides."""
+
+    def __init__(self, runtime: Runtime, kinds: Sequence[JobKind], listener: Listener) -> None:
+        settings = runtime.settings
+        self._runtime = runtime
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._leases = {kind.name: kind.lease_seconds for kind in kinds}
+        self._devices = [device.strip() for device in settings.worker_devices.split(",") if device.strip()]
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._cache = ObjectCache(runtime.objects, Path(settings.data_dir) / "objects", settings.object_cache_bytes)
+        self._running: dict[str, Attempt] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._work = threading.Event()
+        self._ending = threading.Event()
+        self._threads: list[threading.Thread] = []
+        listener.subscribe("jobs", lambda _detail: self._work.set())
+        listener.subscribe("cancel", self._cancelled)
+
+    def start(self) -> None:
+        """Begin to claim."""
+        if not self._kinds:
+            return
+        names = [f"slot-{number}" for number in range(self._runtime.settings.worker_slots)]
+        self._threads = [threading.Thread(target=self._serve, name=name) for name in names]
+        self._threads.append(threading.Thread(target=self._end_abandoned, name="abandoned", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Claim nothing more; give running jobs back at once, for another worker to continue."""
+        self._stopping.set()
+        self._work.set()
+        self._ending.set()
+        with self._lock:
+            for attempt in self._running.values():
+                attempt.interrupt(STOPPING)
+        for thread in self._threads:
+            thread.join(timeout=30)
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self._work.clear()
+            try:
+                busy = self._run_one()
+            except Exception as error:
+                log.get().warning("worker.claim_failed", error=str(error).strip())
+                self._stopping.wait(1.0)
+                continue
+            if not busy:
+                self._work.wait(_POLL_SECONDS * random.uniform(0.8, 1.0))
+
+    def _run_one(self) -> bool:
+        with self._runtime.database.transaction() as tx:
+            lease = job_leases.claim(tx, self._leases, owner=self._owner, devices=self._devices)
+        if lease is None:
+            return False
+        metrics.JOB_WAIT_SECONDS.labels(lease.job.kind).observe(lease.waited_seconds)
+        attempt = Attempt(self._runtime, self._kinds[lease.job.kind], lease, self._cache)
+        with self._lock:
+            self._running[lease.job.id] = attempt
+        if self._stopping.is_set():
+            attempt.interrupt(STOPPING)
+        try:
+            attempt.run()
+        finally:
+            with self._lock:
+                self._running.pop(lease.job.id, None)
+        return True
+
+    def _cancelled(self, job: str) -> None:
+        with self._lock:
+            attempts = list(self._running.values()) if not job else [a for a in [self._running.get(job)] if a]
+        for attempt in attempts:
+            attempt.look_again()
+        self._ending.set()
+
+    def _end_abandoned(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                while self._end_one():
+                    pass
+            except Exception as error:
+                log.get().warning("worker.end_abandoned_failed", error=str(error).strip())
+            self._ending.wait(_POLL_SECONDS)
+            self._ending.clear()
+
+    def _end_one(self) -> bool:
+        with self._runtime.database.transaction() as tx:
+            job = job_leases.abandoned(tx, list(self._kinds))
+            if job is None:
+                return False
+            if job.state == "CANCELLING":
+                reason, message = CANCELLED, "cancelled by request"
+            else:
+                reason, message = DEADLINE, "it was not done by its deadline"
+            end_without_result(tx, self._kinds[job.kind], job, reason, message)
+        log.get().info("job.ended_unworked", job=job.id, kind=job.kind, resource=job.resource, reason=reason)
+        return True
