@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,8 +133,34 @@ def end_orphans(recorded: Iterable[Identity], wait_seconds: float = 5.0) -> list
                 process = psutil.Process(pid)
                 process.kill()
                 ended.append(process)
-    psutil.wait_procs(ended, timeout=wait_seconds)
+    wait_until_gone(ended, wait_seconds)
     return [process.pid for process in ended]
+
+
+def wait_until_gone(processes: Iterable[psutil.Process], seconds: float) -> None:
+    """Waits until none of them runs. One that only waits for its parent to notice (a zombie) is gone."""
+    left = list(processes)
+    deadline = time.monotonic() + seconds
+    while left and time.monotonic() < deadline:
+        left = [process for process in left if _runs(process)]
+        time.sleep(0.01)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"it ended with code {code}"
+    try:
+        return f"it was ended by signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"it was ended by signal {-code}"
 
 
 def bound_log(path: Path, limit_bytes: int = LOG_BYTES) -> None:

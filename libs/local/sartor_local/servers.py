@@ -19,7 +19,7 @@ from sartor_local.databases import create_database
 from sartor_local.faults import LocalError, StartFailed, explain
 from sartor_local.folder import Credentials, DataFolder, SystemUser
 from sartor_local.ports import HOST, Ports
-from sartor_local.process import ProcessSpec
+from sartor_local.process import ProcessSpec, wait_until_gone
 
 BUCKET = "sartor"
 DATABASE = "sartor"
@@ -153,7 +153,7 @@ def _end_leftover_postgres(folder: DataFolder, program: Path) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
                 left.append(process)
-    psutil.wait_procs(left, timeout=5)
+    wait_until_gone(left, 5)
 
 
 def seaweed(folder: DataFolder, ports: Ports, secrets: Credentials) -> ProcessSpec:

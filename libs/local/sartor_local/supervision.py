@@ -18,6 +18,7 @@ from sartor_local.process import (
     ProcessSpec,
     bound_log,
     end_session,
+    ending,
     identity_of,
     log_tail,
     spawn,
@@ -200,7 +201,7 @@ class Supervision:
         process.failures += 1
         if not why:
             ports = tuple(process.spec.ports.values())
-            why = f"it ended with code {code}: {explain(log_tail(process.spec.log), ports)}"
+            why = f"{ending(code)}: {explain(log_tail(process.spec.log), ports)}"
         if starting and process.failures >= self._start_attempts and not process.was_ready:
             raise StartFailed(process.spec.name, why, process.spec.log)
         process.restarts += 1
