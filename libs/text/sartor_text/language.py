@@ -7,26 +7,31 @@ from functools import lru_cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from sartor_text.language_codes import LANGUAGE_CODES
+
 UNSURE = "und"  # BCP 47 for undetermined
 
 # Languages that the model takes short texts of the first one for. They count for it, unless asked for
 # themselves.
 _RELATIVES = {
-    "en": ("pcm", "sco"),
-    "de": ("lb", "nds", "bar", "gsw", "als"),
-    "nl": ("af", "fy", "li"),
-    "fr": ("wa", "oc", "br"),
-    "es": ("gl", "ext", "ast", "an"),
-    "it": ("vec", "lij", "scn", "nap", "lmo", "pms"),
+    "en": ("pcm",),
+    "de": ("lb",),
+    "nl": ("af", "fy"),
+    "fr": ("wa", "oc"),
+    "es": ("gl", "ext"),
+    "it": ("vec", "lij"),
     "pt": ("gl",),
-    "no": ("nb", "nn"),
+    "no": ("nn",),
 }
+_NO_LANGUAGE = "zxx"  # the model's own word for code, numbers and the like
 # Things without a language: placeholders, addresses, code, numbers, identifiers such as INV-2024-0012.
 _WITHOUT_LANGUAGE = re.compile(
     r"```.*?```|`[^`\n]+`|https?://\S+|www\.\S+|\S+@\S+|\[[A-Z]+_\d+\]|<[^<>\n]{1,40}>|\{[^{}\n]{1,40}\}"
     r"|\S*[\d_\\/=]\S*",
     re.DOTALL,
 )
+# Chinese, Japanese, Thai and their neighbours: one sign says as much as several letters, and words have no gaps.
+_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
@@ -64,32 +69,29 @@ def identify(text: str, languages: Sequence[str], sureness: Sureness = DEFAULT_S
     Raises:
         ValueError: a language the model does not know.
     """
-    unknown = set(languages) - known_languages()
+    unknown = set(languages) - LANGUAGE_CODES
     if unknown:
         raise ValueError(f"unknown language codes {sorted(unknown)}: use ISO 639-1 codes such as en, de, fr")
     prose = _WITHOUT_LANGUAGE.sub(" ", text)
-    words = _WORD.findall(prose)
-    letters = sum(map(len, words))
-    if len(words) < sureness.words or letters < sureness.letters:
+    runs = _WORD.findall(prose)
+    dense = len(_WITHOUT_SPACES.findall(prose))
+    words = len(runs) + dense // 2
+    letters = sum(map(len, runs)) + dense
+    if words < sureness.words or letters < sureness.letters:
         return Language(UNSURE, 0.0)
-    ranking = dict(_identifier().rank(" ".join(words) if prose.isupper() else prose))
+    ranking = dict(_identifier().rank(prose))
     expected = {code: _with_relatives(code, ranking, languages) for code in languages}
     code = max(expected, key=expected.__getitem__, default=UNSURE)
     if expected.get(code, 0.0) >= sureness.configured:
         return Language(code, expected[code])
     counted = {relative for code in languages for relative in _RELATIVES.get(code, ())}
-    rest = [other for other in ranking if other not in expected and other not in counted]
+    rest = ranking.keys() - expected.keys() - counted - {_NO_LANGUAGE}
     others = {other: _with_relatives(other, ranking, (*languages, *counted)) for other in rest}
     other = max(others, key=others.__getitem__)
-    enough = len(words) >= sureness.other_words and letters >= sureness.other_letters
+    enough = words >= sureness.other_words and letters >= sureness.other_letters
     if enough and others[other] >= sureness.other:
         return Language(other, others[other])
     return Language(UNSURE, max(others[other], expected.get(code, 0.0)))
-
-
-def known_languages() -> frozenset[str]:
-    """The codes the model can tell apart."""
-    return frozenset(_identifier().labels)
 
 
 def _with_relatives(code: str, ranking: dict[str, float], but_not: Sequence[str]) -> float:

@@ -1,7 +1,9 @@
 """Facts about language identification on short texts, where guessing wrongly would cost good records."""
 
 import pytest
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from sartor_text.language import UNSURE, identify
+from sartor_text.language_codes import LANGUAGE_CODES
 
 GERMAN = """Wie setze ich mein Passwort zurück?
 Wo ist meine Bestellung 48213?
@@ -48,10 +50,13 @@ Chciałbym zresetować hasło do mojego konta.""",
 Ik wil graag mijn abonnement opzeggen aan het einde van de maand.""",
     "sv": "Hur återställer jag mitt lösenord till kontot?",
     "tr": "Siparişim nerede? İki haftadır bekliyorum ve hiçbir haber alamadım.",
+    "zh": "我的订单在哪里?我已经等了两个星期了。",
+    "ja": "注文した商品はどこですか。もう二週間待っています。",
     "ru": "Где мой заказ? Я жду уже две недели и не получил ответа.",
 }
 
 NOT_ENOUGH = [
+    "",
     "Hi",
     "Rechnung",
     "OK danke",
@@ -62,7 +67,6 @@ NOT_ENOUGH = [
     "[EMAIL_1] [PHONE_1]",
     "https://example.org/de/hilfe/passwort",
     "import os; print(os.getcwd())",
-    "",
 ]
 
 
@@ -97,3 +101,7 @@ def test_a_wrong_language_is_wrong_only_where_it_is_not_expected() -> None:
 def test_an_unknown_code_is_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match="ISO 639-1"):
         identify("Guten Tag", ["german"])
+
+
+def test_the_listed_codes_are_those_of_the_model() -> None:
+    assert frozenset(LanguageIdentifier.from_model_file(MODEL_FILE).labels) == LANGUAGE_CODES
