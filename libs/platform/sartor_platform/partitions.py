@@ -1,0 +1,80 @@
+"""What the consumer holds of each partition: the messages in hand, and when it may go on after a fault."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from sartor_platform import events
+from sartor_platform.errors import SartorError
+from sartor_platform.events import Event
+
+
+@dataclass(slots=True)
+class Pending:
+    """A message in hand. One that is no event has a fault and must not be asked for its event."""
+
+    record: Any
+    fault: SartorError | None = None
+    tries: int = 0
+    _event: Event | None = None
+    _parsed: bool = False
+
+    @property
+    def event(self) -> Event:
+        """The event."""
+        assert self._event is not None
+        return self._event
+
+    @property
+    def type(self) -> str:
+        """The event's type; "" where there is none."""
+        return self._event.type if self._event is not None else ""
+
+    def parse(self) -> None:
+        """Fill the event's message, where its type is one this process knows; raises BadEvent."""
+        if self._parsed:
+            return
+        kind = events.message_class(self.event.type)
+        if kind is not None:
+            self._event = replace(self.event, message=events.parse(self.event, kind))
+        self._parsed = True
+
+
+def decoded(record: Any) -> Pending:
+    """A Kafka record as an event, or with the fault that makes it none."""
+    try:
+        event = events.decode(
+            record.topic, record.partition, record.offset, record.timestamp, record.headers, record.value
+        )
+    except SartorError as fault:
+        return Pending(record, fault=fault)
+    return Pending(record, _event=event)
+
+
+@dataclass(slots=True)
+class Partition:
+    """One partition's messages, first first. `next_offset` is what to commit, None if nothing new was done."""
+
+    pending: deque[Pending] = field(default_factory=deque)
+    retry_at: float = 0.0
+    faults: int = 0
+    next_offset: int | None = None
+
+    def run_of(self, type_: str, limit: int) -> list[Pending]:
+        """The messages at the front that are events of this type, at most `limit`."""
+        run = []
+        for pending in islice(self.pending, max(limit, 0)):
+            if pending.fault is not None or pending.type != type_:
+                break
+            run.append(pending)
+        return run
+
+    def done(self, count: int) -> None:
+        """The first `count` messages are dealt with."""
+        for _ in range(count):
+            self.next_offset = self.pending.popleft().record.offset + 1
+        self.faults = 0
+        self.retry_at = 0.0

@@ -1,0 +1,33 @@
+"""How long the platform's rows are kept: published events and answers for the retention time, inbox ids for twice that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sartor_platform import log
+
+if TYPE_CHECKING:
+    import psycopg
+
+_CHUNK = 10_000
+# The inbox must remember longer than any outbox may publish again.
+_SWEEPS = (
+    ("outbox", "published_time IS NOT NULL AND published_time < now() - make_interval(secs => %s)", 1),
+    ("inbox", "received_time < now() - make_interval(secs => %s)", 2),
+    ("requests", "create_time < now() - make_interval(secs => %s)", 1),
+)
+
+
+def sweep(session: psycopg.Connection[Any], retention_seconds: float) -> dict[str, int]:
+    """Delete what is older than it must be, a chunk a statement. Returns how many rows went, by table."""
+    swept: dict[str, int] = {}
+    for table, condition, times in _SWEEPS:
+        statement = f"DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT %s))"  # noqa: S608 - fixed texts
+        while True:
+            gone = session.execute(statement, [retention_seconds * times, _CHUNK]).rowcount  # type: ignore[arg-type]
+            swept[table] = swept.get(table, 0) + gone
+            if gone < _CHUNK:
+                break
+    if any(swept.values()):
+        log.get().info("retention.swept", **swept)
+    return swept
