@@ -39,6 +39,7 @@ class ConsumerClient:
         self._from_start: set[str] = set()
         self._asked = 0.0
         self._held: set[Any] = set()
+        self._read_to: dict[Any, int] = {}
         self._lock = threading.Lock()
         self._gone: set[Any] = set()
         self._new: set[Any] = set()
@@ -65,6 +66,7 @@ class ConsumerClient:
         for key in restarted:
             records.pop(key, None)
         self._held -= gone
+        self._read_to.update((key, held[-1].offset + 1) for key, held in records.items())
         self._show_lag()
         return records, gone | restarted
 
@@ -100,6 +102,7 @@ class ConsumerClient:
         self._strict = {}
         self._asked = 0.0
         self._held = set()
+        self._read_to = {}
         self._gone = set()
         self._new = set()
         if dropped is not None:
@@ -149,8 +152,8 @@ class ConsumerClient:
         lags = dict.fromkeys(self._strict, 0)
         for key in self._client.assignment():
             end = self._client.highwater(key)
-            if end is not None and key.topic in lags:
-                lags[key.topic] += max(end - (self._client.position(key, timeout_ms=1) or end), 0)
+            if end is not None and key in self._read_to and key.topic in lags:
+                lags[key.topic] += max(end - self._read_to[key], 0)
         for topic, lag in lags.items():
             metrics.CONSUMER_LAG.labels(topic).set(lag)
 

@@ -1,0 +1,186 @@
+"""The processes of a service: server (gRPC, consumer, relay, ticks), worker (jobs), and roles of its own."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from sartor_platform import job_leases, log, metrics
+from sartor_platform.database import Database, is_transient
+from sartor_platform.errors import FailedPrecondition
+from sartor_platform.listen import Listener
+from sartor_platform.migrations import is_current
+from sartor_platform.objects import ObjectStore
+from sartor_platform.runtime import Runtime
+from sartor_platform.settings import PlatformSettings
+from sartor_platform.watch import Watchers
+from sartor_platform.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from sartor_platform.service import ServiceDefinition
+
+_DATABASE_PATIENCE_SECONDS = 60.0
+
+
+def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event) -> int:
+    """Serve until told to stop; then let running calls end, within the drain time."""
+    from sartor_platform.consumer import Consumer
+    from sartor_platform.grpc_server import GrpcServer
+    from sartor_platform.outbox import Relay
+    from sartor_platform.ticks import Ticks
+    from sartor_platform.topics import Topics
+
+    with _process(definition, settings, stop) as (runtime, listener, watchdog):
+        topics = Topics(settings)
+        server = GrpcServer(settings.grpc_bind, definition.servicers(runtime))
+        consumer = Consumer(
+            runtime.database,
+            settings,
+            topics,
+            lambda: definition.topics(runtime),
+            definition.handlers(runtime),
+            watchdog,
+        )
+        parts = (Relay(runtime.database, settings, topics, listener, watchdog), consumer)
+        ticks = Ticks(runtime, definition.ticks(runtime))
+        listener.start()
+        server.start()
+        for part in (*parts, ticks):
+            part.start()
+        _settle_memory()
+        _watch_depths(runtime, stop)
+        log.get().info("server.drains", seconds=settings.drain_seconds)
+        runtime.watchers.close()
+        server.stop(settings.drain_seconds)
+        for part in (*parts, ticks):
+            part.stop()
+        topics.close()
+        listener.stop()
+    return 0
+
+
+def run_worker(definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event) -> int:
+    """Run jobs until told to stop; running ones are given back for another worker."""
+    from sartor_platform.worker_loop import WorkerLoop
+
+    with _process(definition, settings, stop) as (runtime, listener, _watchdog):
+        loop = WorkerLoop(runtime, definition.job_kinds(runtime), listener)
+        listener.start()
+        loop.start()
+        _settle_memory()
+        _watch_depths(runtime, stop)
+        loop.stop()
+        listener.stop()
+    return 0
+
+
+def run_role(definition: ServiceDefinition, role: str, settings: PlatformSettings, stop: threading.Event) -> int:
+    """Run a role of the service's own: it handles SIGTERM itself if it replaces our handlers, else we end it.
+
+    A role that returns ends the process. One that wants to end well asks `stop_event()` of this module.
+    """
+    global _stop
+    _stop = stop
+    with _process(definition, settings, stop) as (runtime, listener, _watchdog):
+        listener.start()
+        definition.roles[role](runtime)
+        listener.stop()
+    return 0
+
+
+_stop = threading.Event()
+
+
+def stop_event() -> threading.Event:
+    """Set when this process was told to stop: what a role waits for."""
+    return _stop
+
+
+@contextmanager
+def _process(
+    definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event
+) -> Iterator[tuple[Runtime, Listener, Watchdog]]:
+    with ExitStack() as stack:
+        database = Database(settings.database_url, definition.name)
+        stack.callback(database.close)
+        _migrated(definition, database, stop)
+        listener = Listener(database)
+        objects = ObjectStore(settings)
+        runtime = Runtime(settings, database, objects, Watchers(listener), definition.name)
+        watchdog = Watchdog()
+        watchdog.start()
+        stack.callback(watchdog.stop)
+        server = metrics.MetricsServer(settings.metrics_bind, _unwell(database, watchdog))
+        server.start()
+        stack.callback(server.stop)
+        log.get().info("process.started", metrics_port=server.port)
+        yield runtime, listener, watchdog
+        log.get().info("process.stopped")
+
+
+def _unwell(database: Database, watchdog: Watchdog) -> Callable[[], str | None]:
+    def ask() -> str | None:
+        stuck = watchdog.stuck()
+        if stuck:
+            return f"no progress: {', '.join(stuck)}"
+        try:
+            with database.read() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return "the database does not answer"
+        return None
+
+    return ask
+
+
+def _migrated(definition: ServiceDefinition, database: Database, stop: threading.Event) -> None:
+    """Bring the schema up to date, in a process of its own so that Alembic does not stay in this one's memory."""
+    until = time.monotonic() + _DATABASE_PATIENCE_SECONDS
+    while True:
+        try:
+            if is_current(database, definition.package):
+                return
+            break
+        except Exception as error:
+            if not is_transient(error) or time.monotonic() > until or stop.is_set():
+                raise FailedPrecondition(
+                    f"the database does not answer: {str(error).strip()}; see SARTOR_DATABASE_URL",
+                    reason="DATABASE_UNAVAILABLE",
+                ) from error
+            log.get().warning("process.waits_for_database", error=str(error).strip())
+            stop.wait(1.0)
+    done = subprocess.run([sys.executable, "-m", definition.package, "migrate"], check=False, env=os.environ)
+    if done.returncode:
+        raise FailedPrecondition("the migrations failed; see the lines above", reason="MIGRATIONS_FAILED")
+
+
+def _settle_memory() -> None:
+    # What was imported stays for ever: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+
+
+def _watch_depths(runtime: Runtime, stop: threading.Event) -> None:
+    shown: set[tuple[str, str]] = set()
+    while not stop.wait(5.0):
+        try:
+            with runtime.database.read() as connection:
+                depths = job_leases.queue_depths(connection)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            continue
+        for key in shown - set(depths):
+            metrics.QUEUE_DEPTH.labels(*key).set(0)
+        for key, depth in depths.items():
+            metrics.QUEUE_DEPTH.labels(*key).set(depth)
+        shown |= set(depths)

@@ -1,0 +1,92 @@
+"""A service as a whole: what it consists of, and `main`, which runs its server, its worker or another of its roles.
+
+`topics` names what the service consumes and is asked again every few seconds. A plain string is a topic where event
+types without a handler belong to somebody else and are ignored, as on `sartor.<service>.v1`. `Topic(name,
+strict=True)` is one where every event is meant for this service, as on `sartor.data`: there an unknown type goes to
+`<topic>.dlq` with the reason UNKNOWN_EVENT_TYPE.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sartor_platform import log, settings
+from sartor_platform.errors import SartorError
+from sartor_platform.runtime import Runtime
+from sartor_platform.settings import PlatformSettings
+
+if TYPE_CHECKING:
+    from sartor_platform.grpc_server import Servicer
+    from sartor_platform.inbox import BatchHandler, Handler
+    from sartor_platform.ticks import Tick
+    from sartor_platform.topics import Topic
+    from sartor_platform.worker import JobKind
+
+__all__ = ["Runtime", "ServiceDefinition", "main"]
+
+USAGE = 64
+CANNOT_START = 78
+
+
+def _no_ticks(_runtime: Runtime) -> Sequence[Tick]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDefinition:
+    """What the platform must know of a service. The callables are called in the process that needs them."""
+
+    name: str
+    package: str
+    settings: type[PlatformSettings]
+    servicers: Callable[[Runtime], Sequence[Servicer]]
+    topics: Callable[[Runtime], Sequence[str | Topic]]
+    handlers: Callable[[Runtime], Mapping[str, Handler | BatchHandler]]
+    job_kinds: Callable[[Runtime], Sequence[JobKind]]
+    ticks: Callable[[Runtime], Sequence[Tick]] = _no_ticks
+    roles: Mapping[str, Callable[[Runtime], None]] = field(default_factory=dict)
+
+
+def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> int:
+    """`python -m sartor_<name> server|worker|migrate|<role>`; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    known = ["server", "worker", "migrate", *definition.roles]
+    if len(arguments) != 1 or arguments[0] not in known:
+        sys.stderr.write(f"usage: python -m {definition.package} {'|'.join(known)}\n")
+        return USAGE
+    role = arguments[0]
+    try:
+        configured = settings.read(definition.settings)
+    except SartorError as error:
+        log.configure(definition.name, role)
+        log.get().error("settings.unusable", error=error.message)
+        return CANNOT_START
+    log.configure(definition.name, role, level=configured.log_level, as_json=configured.log_json)
+    try:
+        return _run(definition, role, configured)
+    except SartorError as error:
+        log.get().error("process.cannot_start", error=error.message, reason=error.reason)
+        return CANNOT_START
+
+
+def _run(definition: ServiceDefinition, role: str, configured: PlatformSettings) -> int:
+    if role == "migrate":
+        from sartor_platform.migrations import upgrade
+
+        upgrade(configured.database_url, definition.package, schema=definition.name)
+        return 0
+    from sartor_platform import processes
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    if role == "server":
+        return processes.run_server(definition, configured, stop)
+    if role == "worker":
+        return processes.run_worker(definition, configured, stop)
+    return processes.run_role(definition, role, configured, stop)
