@@ -1,0 +1,270 @@
+"""Put questions to a model: how likely it finds given answers, and what it answers itself, in one pass that shares all it can.
+
+What is shared, compared with scoring and generating apart:
+- what all prompts begin with (system text, fixed examples) is read once, and each prompt once for all its answers;
+- the output layer is applied only where a token is scored or chosen, in float32: ties between bfloat16 scores would make
+  the most probable token arbitrary;
+- the reference answer is a free draft of the model's own: greedy generation agrees with it up to the first position where
+  the model's most probable token differs, so generation begins there (Leviathan et al. 2023, with acceptance by equality).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sartor_models.batches import length_bucketed, padded
+from sartor_models.generate import Answer
+from sartor_models.growing_cache import GrowingCache
+from sartor_models.scoring import Score
+
+_LEAST_PREFIX_TOKENS = 16
+_COMPACT_SHARE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt, answers to score after it (end token included), and how long the model's own answer may be.
+
+    `answer_ids[0]` is the reference. With `max_new_tokens` 0 the model does not answer itself.
+    """
+
+    prompt_ids: Sequence[int]
+    answer_ids: Sequence[Sequence[int]]
+    max_new_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One score for each given answer; `answer` is None where none was asked for."""
+
+    scores: tuple[Score, ...]
+    answer: Answer | None
+
+
+def ask(
+    model: Any,
+    questions: Sequence[Question],
+    *,
+    eos_ids: Sequence[int],
+    pad_id: int,
+    tokens_per_batch: int = 12_288,
+    max_rows: int = 64,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> list[Response]:
+    """Responses in the order of `questions`. Batches are of like length, so an answer does not depend on its neighbours
+    beyond rounding.
+
+    Raises:
+        ValueError: a question without prompt, or with an empty answer to score, or with none.
+    """
+    for question in questions:
+        if not question.prompt_ids or not question.answer_ids or not all(question.answer_ids):
+            raise ValueError("a question needs a prompt and at least one answer to score, none of them empty")
+    if not questions:
+        return []
+    prefix = _common_prefix([question.prompt_ids for question in questions])
+    reader = _Reader(model, frozenset(eos_ids), pad_id, prefix)
+    responses: list[Response | None] = [None] * len(questions)
+    done = 0
+    for bucket in length_bucketed([_length(question) for question in questions], tokens_per_batch):
+        for start in range(0, len(bucket), max_rows):
+            batch = bucket[start : start + max_rows]
+            for index, response in zip(batch, reader.read([questions[i] for i in batch]), strict=True):
+                responses[index] = response
+            done += len(batch)
+            progress(done / len(questions))
+    return [response for response in responses if response is not None]
+
+
+def _length(question: Question) -> int:
+    return len(question.prompt_ids) + max(len(answer) for answer in question.answer_ids) + question.max_new_tokens // 2
+
+
+def _common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """What all begin with, leaving each at least one token; nothing where it is too short to be worth a pass."""
+    if len(prompts) < 2:
+        return []
+    shared = [int(token) for token in os.path.commonprefix([list(prompt) for prompt in prompts])]
+    shared = shared[: min(len(prompt) for prompt in prompts) - 1]
+    return shared if len(shared) >= _LEAST_PREFIX_TOKENS else []
+
+
+class _Reader:
+    """Reads batches of questions with one model after one common prefix."""
+
+    def __init__(self, model: Any, eos_ids: frozenset[int], pad_id: int, prefix: Sequence[int]) -> None:
+        self._model = model
+        self._eos_ids = eos_ids
+        self._pad_id = pad_id
+        self._head = model.lm_head.weight.detach().float()
+        self._bias = None if model.lm_head.bias is None else model.lm_head.bias.detach().float()
+        self._prefix = len(prefix)
+        self._prefix_cache = GrowingCache(model)
+        if prefix:
+            with torch.inference_mode():
+                self._states(torch.tensor([list(prefix)]), None, None, self._prefix_cache)
+
+    @torch.inference_mode()
+    def read(self, questions: Sequence[Question]) -> list[Response]:
+        """Prompts first, then each round of answers on top of them, the references last; then generation goes on."""
+        batch = _Batch(self, questions)
+        rounds = max(len(question.answer_ids) for question in questions)
+        scores: list[dict[int, Score]] = [{} for _ in questions]
+        for turn in reversed(range(rounds)):
+            for row, score in batch.score(turn).items():
+                scores[row][turn] = score
+            if turn:
+                batch.forget_answers()
+        answers = batch.generate([found[0].top1_ids for found in scores])
+        return [
+            Response(tuple(found[turn] for turn in sorted(found)), answer)
+            for found, answer in zip(scores, answers, strict=True)
+        ]
+
+    def new_cache(self, rows: int) -> GrowingCache:
+        return self._prefix_cache.with_rows(rows) if self._prefix else GrowingCache(self._model)
+
+    def _states(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor | None, cache: GrowingCache
+    ) -> torch.Tensor:
+        device = self._model.device
+        output = self._model.model(
+            input_ids=ids.to(device),
+            attention_mask=None if mask is None else mask.to(device),
+            position_ids=None if positions is None else positions.to(device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        states: torch.Tensor = output.last_hidden_state
+        return states
+
+    def _logits(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(states.float(), self._head, self._bias)
+
+
+class _Batch:
+    """Rows of cached columns: [prefix | prompt, padded on the right | answer, padded on the right | generated]."""
+
+    def __init__(self, reader: _Reader, questions: Sequence[Question]) -> None:
+        self._reader = reader
+        self._questions = questions
+        rests = [question.prompt_ids[reader._prefix :] for question in questions]
+        ids, mask = padded(rests, reader._pad_id)
+        self._cache = reader.new_cache(len(questions))
+        # Real tokens never see the padding behind them, so the prompts need no mask of their own.
+        states = reader._states(ids, None, None, self._cache)
+        ends = torch.tensor([len(rest) - 1 for rest in rests])
+        self._prompt_states = states[torch.arange(len(rests)), ends]
+        self._mask = torch.cat([mask.new_ones(len(rests), reader._prefix), mask], dim=1)
+        self._prompt_columns = self._mask.shape[1]
+        self._lengths = torch.tensor([len(question.prompt_ids) for question in questions])
+
+    def score(self, turn: int) -> dict[int, Score]:
+        """Scores of every question's answer number `turn`, by row; leaves the answers in the cache."""
+        reader = self._reader
+        answers = [list(q.answer_ids[turn]) if turn < len(q.answer_ids) else [] for q in self._questions]
+        fed = [answer[:-1] or [] for answer in answers]
+        states = None
+        if any(fed):
+            ids, mask = padded([row or [reader._pad_id] for row in fed], reader._pad_id)
+            positions = self._lengths[:, None] + torch.arange(ids.shape[1])
+            states = reader._states(ids, torch.cat([self._mask, mask], dim=1), positions, self._cache)
+        rows = [row for row, answer in enumerate(answers) if answer]
+        wanted = [self._wanted(row, len(answers[row]), states) for row in rows]
+        chosen, best = self._compare(torch.cat(wanted), [token for row in rows for token in answers[row]])
+        scores, start = {}, 0
+        for row in rows:
+            end = start + len(answers[row])
+            scores[row] = Score(tuple(chosen[start:end]), tuple(best[start:end]))
+            start = end
+        return scores
+
+    def _wanted(self, row: int, length: int, states: torch.Tensor | None) -> torch.Tensor:
+        first = self._prompt_states[row : row + 1]
+        return first if states is None else torch.cat([first, states[row, : length - 1]])
+
+    def _compare(self, states: torch.Tensor, expected: Sequence[int]) -> tuple[list[float], list[int]]:
+        """Log-probability of each expected token, and the most probable token there."""
+        chosen: list[float] = []
+        best: list[int] = []
+        targets = torch.tensor(expected, device=states.device)
+        for part, target in zip(states.split(256), targets.split(256), strict=True):
+            logits = self._reader._logits(part)
+            chosen += (logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(1)).tolist()
+            best += logits.argmax(1).tolist()
+        return chosen, best
+
+    def forget_answers(self) -> None:
+        self._cache.drop_columns(self._cache.columns - self._prompt_columns)
+
+    def generate(self, top1: Sequence[Sequence[int]]) -> list[Answer | None]:
+        """Greedy answers, begun with as much of each reference as the model would have written itself.
+
+        Args:
+            top1: the most probable token at each of the reference's positions, a row each.
+        """
+        drafts = [self._accepted(question, best) for question, best in zip(self._questions, top1, strict=True)]
+        tokens = [list(draft.tokens) for draft in drafts]
+        finished = [draft.finished for draft in drafts]
+        alive = [row for row, draft in enumerate(drafts) if draft.goes_on]
+        if alive:
+            self._decode(alive, tokens, finished)
+        return [
+            Answer(tuple(ids[: question.max_new_tokens]), ended) if question.max_new_tokens else None
+            for question, ids, ended in zip(self._questions, tokens, finished, strict=True)
+        ]
+
+    def _accepted(self, question: Question, best: Sequence[int]) -> "_Draft":
+        """The model's own tokens as far as the scored reference shows them: agreement, and the first that differs."""
+        reference = question.answer_ids[0]
+        agreed = next((i for i, (a, b) in enumerate(zip(best, reference, strict=True)) if a != b), len(best))
+        own = list(best[: agreed + 1])
+        ended = next((i for i, token in enumerate(own) if token in self._reader._eos_ids), None)
+        if ended is not None and ended < question.max_new_tokens:
+            return _Draft(tuple(own[:ended]), finished=True, goes_on=False)
+        # A reference that the model agrees with to its end, but which has no end token, goes on after its last token:
+        # that token is not in the cache, so it is the next one to feed.
+        return _Draft(tuple(own), finished=False, goes_on=len(own) < question.max_new_tokens)
+
+    def _decode(self, alive: list[int], tokens: list[list[int]], finished: list[bool]) -> None:
+        reader = self._reader
+        rows = torch.tensor(alive)
+        kept = torch.tensor([len(tokens[row]) - 1 for row in alive])
+        columns = int(kept.max())
+        self._cache.drop_columns(self._cache.columns - self._prompt_columns - columns)
+        self._cache.batch_select_indices(rows)
+        mask = torch.cat([self._mask[rows], (torch.arange(columns)[None, :] < kept[:, None]).long()], dim=1)
+        positions = (self._lengths[rows] + kept)[:, None]
+        step = torch.tensor([[tokens[row][-1]] for row in alive])
+        going = set(alive)
+        while going:
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+            states = reader._states(step, mask, positions, self._cache)
+            chosen = reader._logits(states[:, -1]).argmax(-1).cpu()
+            for row, token in zip(alive, chosen.tolist(), strict=True):
+                if row in going and not self._takes(row, token, tokens, finished):
+                    going.remove(row)
+            step, positions = chosen[:, None], positions + 1
+            if len(going) <= _COMPACT_SHARE * len(alive):  # not at each end: that would copy the cache each time
+                left = torch.tensor([i for i, row in enumerate(alive) if row in going], dtype=torch.long)
+                self._cache.batch_select_indices(left)
+                step, mask, positions = step[left], mask[left], positions[left]
+                alive = [row for row in alive if row in going]
+
+    def _takes(self, row: int, token: int, tokens: list[list[int]], finished: list[bool]) -> bool:
+        """Add a token to a row's answer; whether the row goes on."""
+        if token in self._reader._eos_ids:
+            finished[row] = True
+            return False
+        tokens[row].append(token)
+        return len(tokens[row]) < self._questions[row].max_new_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    tokens: tuple[int, ...]
+    finished: bool
+    goes_on: bool
