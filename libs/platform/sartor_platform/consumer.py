@@ -27,7 +27,7 @@ __all__ = ["BatchHandler", "Consumer", "Handler"]
 
 _TURN_SECONDS = 2.0
 _POLL_SECONDS = 0.25
-_TRIES = 5
+_TRIES = 3
 
 
 class Consumer:

@@ -167,8 +167,7 @@ def _consumer(settings: PlatformSettings, group: str) -> Any:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         allow_auto_create_topics=False,
-        # Also sent as the rebalance timeout, for a share of which some brokers wait at every join.
-        max_poll_interval_ms=10_000,
+        max_poll_interval_ms=settings.kafka_max_poll_interval_ms,
         session_timeout_ms=6_000,
         heartbeat_interval_ms=1_000,
         fetch_max_wait_ms=100,

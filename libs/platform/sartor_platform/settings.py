@@ -37,6 +37,8 @@ class PlatformSettings:
     object_cache_bytes: int = 20_000_000_000
     topic_partitions: int = 12
     topic_replication_factor: int = 1
+    kafka_max_poll_interval_ms: int = 10_000
+    """Also sent as the rebalance timeout, for a share of which some brokers wait at every join."""
     outbox_retention_seconds: float = 7 * 86_400.0
     watchdog_seconds: float = 60.0
     drain_seconds: float = 10.0

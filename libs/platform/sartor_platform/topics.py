@@ -74,7 +74,7 @@ class Topics:
         with self._lock:
             try:
                 if self._admin is None:
-                    self._admin = KafkaAdminClient(**client_settings(self._settings), metrics_enabled=False)
+                    self._admin = KafkaAdminClient(**client_settings(self._settings))
                 return question(self._admin)
             except KafkaError:
                 self._drop()
