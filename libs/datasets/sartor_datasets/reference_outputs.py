@@ -1,14 +1,17 @@
-"""Reference outputs: what the evaluated model said on forced answers, so that a served copy can be compared with it.
+"""Reference outputs: what the evaluated model said on forced answers, so that a served copy can be compared
+with it.
 
-Evaluation writes them for the held-out items of a model version; deployment replays them through the served engine.
+Evaluation writes them for the held-out items of a model version; deployment replays them through the served
+engine.
 Format: UTF-8 JSON lines. The first line is a header, every further line one item:
 
-    {"format": "sartor.reference_outputs", "version": 1, "model": "projects/p/models/m/versions/v", "items": 2}
-    {"item_id": "...", "messages": [{"role": "user", "content": "..."}], "answer": "...",
+    {"format": "sartor.reference_outputs", "version": 1, "model": "projects/p/models/m/versions/v", "items":
+    2} {"item_id": "...", "messages": [{"role": "user", "content": "..."}], "answer": "...",
      "prompt_token_ids": [...], "answer_token_ids": [...], "top1_token_ids": [...], "answer_loss_sum": 12.5}
 
 - `messages`: the prompt's messages (system and user), `answer` the reference answer's text.
-- `prompt_token_ids`: the chat template applied to `messages` with the generation prompt: exactly what the model read.
+- `prompt_token_ids`: the chat template applied to `messages` with the generation prompt: exactly what the
+  model read.
 - `answer_token_ids`: the reference answer and its end-of-turn token, as tokenised in training.
 - `top1_token_ids[i]`: the model's most probable token after `prompt_token_ids + answer_token_ids[:i]`
   (same length as `answer_token_ids`).
@@ -50,7 +53,9 @@ class ReferenceOutput:
                 f"{len(self.answer_token_ids)} answer tokens; there must be one for each"
             )
         if not self.prompt_token_ids or not self.answer_token_ids:
-            raise MalformedReferenceOutputs(f"item {self.item_id}: an empty prompt or answer cannot be checked")
+            raise MalformedReferenceOutputs(
+                f"item {self.item_id}: an empty prompt or answer cannot be checked"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,8 @@ def read_reference_outputs(path: Path) -> tuple[str, list[ReferenceOutput]]:
     """The model's name and its outputs.
 
     Raises:
-        MalformedReferenceOutputs: not this format or version, a broken line, or fewer items than the header says.
+        MalformedReferenceOutputs: not this format or version, a broken line, or fewer items than the header
+        says.
     """
     with path.open(encoding="utf-8") as file:
         header = _object(file.readline(), 1)
@@ -112,7 +118,9 @@ def read_reference_outputs(path: Path) -> tuple[str, list[ReferenceOutput]]:
             raise MalformedReferenceOutputs(f"{path.name} is not {FORMAT} version {VERSION}")
         items = list(_items(file))
     if len(items) != header.get("items"):
-        raise MalformedReferenceOutputs(f"{path.name} has {len(items)} items, its header says {header.get('items')}")
+        raise MalformedReferenceOutputs(
+            f"{path.name} has {len(items)} items, its header says {header.get('items')}"
+        )
     return str(header.get("model", "")), items
 
 

@@ -1,4 +1,6 @@
-"""A key-value cache that grows in place: a step of generation writes one column instead of copying all of them."""
+"""A key-value cache that grows in place: a step of generation writes one column instead of copying all of
+them.
+"""
 
 from typing import Any
 
@@ -48,7 +50,7 @@ class GrowingCache(Cache):  # type: ignore[misc]
         return int(self.layers[0].get_seq_length())
 
     def with_rows(self, rows: int) -> "GrowingCache":
-        """A new cache of `rows` rows that each begin with the one row of this cache; this one stays as it is."""
+        """A new cache of `rows` rows that each begin with the one row held here; this one stays as it is."""
         copy = GrowingCache.__new__(GrowingCache)
         Cache.__init__(copy, layers=[_GrowingLayer() for _ in self.layers])
         for ours, theirs in zip(copy.layers, self.layers, strict=True):

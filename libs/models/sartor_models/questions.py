@@ -1,14 +1,16 @@
-"""Put questions to a model: how likely it finds given answers, and what it answers itself, in one pass that shares all it can.
+"""Put questions to a model in one pass that shares all it can: how likely it finds given answers, and its own
+answer.
 
 What is shared, compared with scoring and generating apart:
-- what all prompts begin with (system text, fixed examples) is read once, and each prompt once for all its answers;
-- the output layer is applied only where a token is scored or chosen, in float32: ties between bfloat16 scores would make
-  the most probable token arbitrary;
-- the reference answer is a free draft of the model's own: greedy generation agrees with it up to the first position where
-  the model's most probable token differs, so generation begins there (Leviathan et al. 2023, with acceptance by equality).
+- what all prompts begin with (system text, fixed examples) is read once, and each prompt once for all its
+  answers;
+- the output layer is applied only where a token is scored or chosen, in float32: ties between bfloat16 scores
+  would make the most probable token arbitrary;
+- the reference answer is a free draft of the model's own: greedy generation agrees with it up to the first
+  position where the model's most probable token differs, so generation begins there (Leviathan et al. 2023,
+  with acceptance by equality).
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +56,8 @@ def ask(
     max_rows: int = 64,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> list[Response]:
-    """Responses in the order of `questions`. Batches are of like length, so an answer does not depend on its neighbours
-    beyond rounding.
+    """Responses in the order of `questions`. Batches are of like length, so an answer does not depend on its
+    neighbours beyond rounding.
 
     Raises:
         ValueError: a question without prompt, or with an empty answer to score, or with none.
@@ -80,15 +82,17 @@ def ask(
 
 
 def _length(question: Question) -> int:
-    return len(question.prompt_ids) + max(len(answer) for answer in question.answer_ids) + question.max_new_tokens // 2
+    longest = max(len(answer) for answer in question.answer_ids)
+    return len(question.prompt_ids) + longest + question.max_new_tokens // 2
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """What all begin with, leaving each at least one token; nothing where it is too short to be worth a pass."""
+    """What all begin with, leaving each at least one token; nothing where it is not worth a pass."""
     if len(prompts) < 2:
         return []
-    shared = [int(token) for token in os.path.commonprefix([list(prompt) for prompt in prompts])]
-    shared = shared[: min(len(prompt) for prompt in prompts) - 1]
+    first, last = min(map(list, prompts)), max(map(list, prompts))  # all others lie between them
+    end = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    shared = first[: min(end, min(map(len, prompts)) - 1)]
     return shared if len(shared) >= _LEAST_PREFIX_TOKENS else []
 
 
@@ -109,7 +113,9 @@ class _Reader:
 
     @torch.inference_mode()
     def read(self, questions: Sequence[Question]) -> list[Response]:
-        """Prompts first, then each round of answers on top of them, the references last; then generation goes on."""
+        """Prompts first, then each round of answers on top of them, the references last; then generation goes
+        on.
+        """
         batch = _Batch(self, questions)
         rounds = max(len(question.answer_ids) for question in questions)
         scores: list[dict[int, Score]] = [{} for _ in questions]
@@ -128,7 +134,11 @@ class _Reader:
         return self._prefix_cache.with_rows(rows) if self._prefix else GrowingCache(self._model)
 
     def _states(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor | None, cache: GrowingCache
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        positions: torch.Tensor | None,
+        cache: GrowingCache,
     ) -> torch.Tensor:
         device = self._model.device
         output = self._model.model(
@@ -146,7 +156,9 @@ class _Reader:
 
 
 class _Batch:
-    """Rows of cached columns: [prefix | prompt, padded on the right | answer, padded on the right | generated]."""
+    """Rows of cached columns: [prefix | prompt, padded on the right | answer, padded on the right |
+    generated].
+    """
 
     def __init__(self, reader: _Reader, questions: Sequence[Question]) -> None:
         self._reader = reader
@@ -206,7 +218,7 @@ class _Batch:
         Args:
             top1: the most probable token at each of the reference's positions, a row each.
         """
-        drafts = [self._accepted(question, best) for question, best in zip(self._questions, top1, strict=True)]
+        drafts = [self._accepted(*pair) for pair in zip(self._questions, top1, strict=True)]
         tokens = [list(draft.tokens) for draft in drafts]
         finished = [draft.finished for draft in drafts]
         alive = [row for row, draft in enumerate(drafts) if draft.goes_on]
@@ -218,15 +230,17 @@ class _Batch:
         ]
 
     def _accepted(self, question: Question, best: Sequence[int]) -> "_Draft":
-        """The model's own tokens as far as the scored reference shows them: agreement, and the first that differs."""
+        """The model's own tokens as far as the scored reference shows them: agreement, and the first that
+        differs.
+        """
         reference = question.answer_ids[0]
         agreed = next((i for i, (a, b) in enumerate(zip(best, reference, strict=True)) if a != b), len(best))
         own = list(best[: agreed + 1])
         ended = next((i for i, token in enumerate(own) if token in self._reader._eos_ids), None)
         if ended is not None and ended < question.max_new_tokens:
             return _Draft(tuple(own[:ended]), finished=True, goes_on=False)
-        # A reference that the model agrees with to its end, but which has no end token, goes on after its last token:
-        # that token is not in the cache, so it is the next one to feed.
+        # A reference that the model agrees with to its end, but which has no end token, goes on after its
+        # last token: that token is not in the cache, so it is the next one to feed.
         return _Draft(tuple(own), finished=False, goes_on=len(own) < question.max_new_tokens)
 
     def _decode(self, alive: list[int], tokens: list[list[int]], finished: list[bool]) -> None:
@@ -248,7 +262,7 @@ class _Batch:
                 if row in going and not self._takes(row, token, tokens, finished):
                     going.remove(row)
             step, positions = chosen[:, None], positions + 1
-            if len(going) <= _COMPACT_SHARE * len(alive):  # not at each end: that would copy the cache each time
+            if len(going) <= _COMPACT_SHARE * len(alive):  # not at every end: each copies the cache
                 left = torch.tensor([i for i, row in enumerate(alive) if row in going], dtype=torch.long)
                 self._cache.batch_select_indices(left)
                 step, mask, positions = step[left], mask[left], positions[left]

@@ -70,7 +70,7 @@ def test_a_reference_that_the_model_agrees_with_needs_no_generation(model_and_to
 
 def test_an_end_token_in_agreement_ends_the_answer(model_and_tokenizer):
     """If the most probable token is the reference's end token, the answer is what came before it."""
-    model, tokenizer = model_and_tokenizer
+    model, _ = model_and_tokenizer
     prompt = list(range(5, 30))
     own = generate(model, [prompt], eos_ids=(), pad_id=0, max_new_tokens=6)[0].ids
     [response] = ask(model, [Question(prompt, (list(own),), 20)], eos_ids=[own[3]], pad_id=0)
