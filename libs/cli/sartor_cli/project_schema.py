@@ -1,0 +1,188 @@
+"""What a project file may say, part by part: keys, kinds, and the field of the message each one fills."""
+
+from __future__ import annotations
+
+from sartor_cli.yaml_fields import Choice, Id, Key, ListOf, Number, Reference, Section, Text
+
+_COUNT = Number(least=0, whole=True)
+_SECONDS = Number(least=0)
+_SHARE = Number(least=0, most=1)
+
+BASE_MODEL = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("reference", Text(), required=True),
+    )
+)
+
+SOURCE = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("dataset", Reference("datasets"), required=True),
+        Key("topic", Text()),
+        Key("format", Choice("DATA_FORMAT", ("jsonl", "csv", "parquet", "text"))),
+        Key(
+            "mapping",
+            Section(
+                (
+                    Key(
+                        "kind",
+                        Choice(
+                            "RECORD_KIND", ("auto", "chat", "prompt_completion", "labelled", "document")
+                        ),
+                    ),
+                    *(
+                        Key(name, Text())
+                        for name in (
+                            "messages", "prompt", "completion", "system",
+                            "text", "label", "key", "subject", "op",
+                        )
+                    ),
+                    Key("attributes", ListOf(Text())),
+                )
+            ),
+        ),
+        Key("quota", Section((Key("records", _COUNT, "quota_records"),)), "."),
+        Key(
+            "snapshot",
+            Section(
+                (
+                    Key("at_records", _COUNT),
+                    Key("quiet_seconds", _SECONDS),
+                    Key("max_age_seconds", _SECONDS),
+                )
+            ),
+            "snapshot_rule",
+        ),
+    )
+)  # fmt: skip
+
+CURATION = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("dataset", Reference("datasets"), required=True),
+        Key("base_model", Reference("baseModels"), required=True),
+        Key("languages", ListOf(Text())),
+        Key("length", Section((Key("min_characters", _COUNT), Key("max_tokens", _COUNT)))),
+        Key("near_duplicates", Section((Key("threshold", _SHARE, "near_duplicate_threshold"),)), "."),
+        Key(
+            "pii",
+            Section((Key("action", Choice("PII_ACTION", ("mask", "drop", "report")), "pii_action"),)),
+            ".",
+        ),
+        Key(
+            "contradictions",
+            Section(
+                (
+                    Key(
+                        "action",
+                        Choice("CONTRADICTION_ACTION", ("drop_minority", "drop_all", "report")),
+                        "contradiction_action",
+                    ),
+                )
+            ),
+            ".",
+        ),
+        Key(
+            "split",
+            Section((Key("validation", Number(least=0, most=0.5)), Key("test", Number(least=0, most=0.5)))),
+        ),
+        Key("label_instruction", Text()),
+    )
+)
+
+RECIPE = Section(
+    (
+        Key("method", Choice("METHOD", ("sft",))),
+        Key("adapter", Choice("ADAPTER", ("lora", "full"))),
+        Key("rank", Number(least=1, whole=True)),
+        Key("alpha", Number(least=0)),
+        Key("dropout", _SHARE),
+        Key("learning_rate", Number(least=0)),
+        Key("epochs", Number(least=0)),
+        Key("tokens_per_batch", Number(least=1, whole=True)),
+        Key("max_length", Number(least=1, whole=True)),
+        Key("warmup_ratio", _SHARE),
+        Key("weight_decay", Number(least=0)),
+        Key("max_gradient_norm", Number(least=0)),
+        Key("validations_per_epoch", Number(least=1, whole=True)),
+        Key("early_stopping_patience", _COUNT),
+        Key("max_training_tokens", _COUNT),
+        Key("seed", _COUNT),
+        Key("checkpoint_every_steps", Number(least=1, whole=True)),
+    )
+)
+
+TRAINING = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("curation", Reference("curationPolicies"), "curation_policy", required=True),
+        Key("model", Reference("models"), required=True),
+        Key("base_model", Reference("baseModels"), required=True),
+        Key("recipe", RECIPE),
+    )
+)
+
+RULE = Section(
+    (
+        Key("metric", Text(), required=True),
+        Key("suite", Text()),
+        Key("compared_to", Choice("BASELINE", ("nothing", "base", "prompted"))),
+        Key("at_least", Number()),
+        Key("at_most", Number()),
+        Key("bound", Choice("BOUND", ("lower", "upper", "point"))),
+    )
+)
+
+EVALUATION = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("model", Reference("models"), required=True),
+        Key("general_suite", Text()),
+        Key("max_items", _COUNT),
+        Key(
+            "few_shot",
+            Section(
+                (
+                    Key("shots", ListOf(Number(least=1, whole=True))),
+                    Key("choices", ListOf(Text())),
+                    Key("items", _COUNT),
+                )
+            ),
+        ),
+        Key("rules", ListOf(RULE)),
+    )
+)
+
+DEPLOYMENT = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("model", Reference("models"), required=True),
+        Key("quantization", Choice("QUANTIZATION", ("q8_0", "f16"))),
+        Key("parity", Section((Key("loss_margin", Number(least=0)), Key("top1_agreement", _SHARE)))),
+        Key(
+            "engine",
+            Section((Key("context_length", _COUNT), Key("slots", _COUNT), Key("threads", _COUNT))),
+        ),
+    )
+)
+
+PARTS = {
+    "base_models": BASE_MODEL,
+    "sources": SOURCE,
+    "curation": CURATION,
+    "training": TRAINING,
+    "evaluation": EVALUATION,
+    "deployment": DEPLOYMENT,
+}
+"""Every key of the file that holds parts; each takes one part or a list of them."""
+
+COLLECTIONS = {
+    "base_models": "baseModels",
+    "sources": "sources",
+    "curation": "curationPolicies",
+    "training": "trainingPlans",
+    "evaluation": "gates",
+    "deployment": "endpoints",
+}
+"""The collection of resources that each kind of part belongs to."""
