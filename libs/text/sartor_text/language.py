@@ -30,7 +30,7 @@ _WITHOUT_LANGUAGE = re.compile(
     r"|\S*[\d_\\/=]\S*",
     re.DOTALL,
 )
-# Chinese, Japanese, Thai and their neighbours: one sign says as much as several letters, and words have no gaps.
+# Chinese, Japanese, Thai and neighbours: a sign says as much as several letters, and words have no gaps.
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 

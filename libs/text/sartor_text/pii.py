@@ -21,6 +21,16 @@ class PiiKind(Enum):
 
 EVERY_KIND = frozenset(PiiKind)
 DEFAULT_REGIONS = ("DE", "AT", "CH", "GB", "US")
+_REGIONS_OF = {
+    "de": ("DE", "AT", "CH"),
+    "en": ("GB", "US"),
+    "fr": ("FR", "BE", "CH"),
+    "es": ("ES", "MX"),
+    "it": ("IT", "CH"),
+    "nl": ("NL", "BE"),
+    "pl": ("PL",),
+    "pt": ("PT", "BR"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,12 @@ _OTHER_NUMBER = re.compile(
     r"build|port|imei|model\w*)(?:[\s\-]?(?:number|no|nr|nummer|id|code))?[\s.:#\-]*(?:is|ist|lautet|=)?[\s.:#]*$",
     re.IGNORECASE,
 )
+
+
+def regions_of(languages: Iterable[str]) -> tuple[str, ...]:
+    """The regions whose national telephone numbers to expect in texts of these languages (ISO 639-1)."""
+    regions = dict.fromkeys(region for language in languages for region in _REGIONS_OF.get(language, ()))
+    return tuple(regions) or DEFAULT_REGIONS
 
 
 def find_pii(

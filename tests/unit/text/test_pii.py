@@ -2,7 +2,7 @@
 
 import pytest
 from sartor_text.checksums import card_issuer, iban_valid, luhn_valid
-from sartor_text.pii import PiiKind, find_pii
+from sartor_text.pii import DEFAULT_REGIONS, PiiKind, find_pii, regions_of
 from sartor_text.pseudonyms import mask
 
 
@@ -105,3 +105,8 @@ def test_blotted_samples_show_no_letter_of_it() -> None:
 def test_only_the_wanted_kinds_are_masked() -> None:
     text = "a@b.example 0151 23456789"
     assert mask((text,), frozenset({PiiKind.PHONE})).texts == ("a@b.example [PHONE_1]",)
+
+
+def test_regions_follow_from_languages() -> None:
+    assert regions_of(["en", "de"]) == ("GB", "US", "DE", "AT", "CH")
+    assert regions_of(["eo"]) == regions_of([]) == DEFAULT_REGIONS

@@ -1,0 +1,65 @@
+"""A curation policy as a value: what the steps are given, and the specification a standing order keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+
+class PiiAction(StrEnum):
+    """What happens to personal data."""
+
+    MASK = "MASK"
+    DROP = "DROP"
+    REPORT = "REPORT"
+
+
+class ContradictionAction(StrEnum):
+    """What happens to equal questions with different answers."""
+
+    DROP_MINORITY = "DROP_MINORITY"
+    DROP_ALL = "DROP_ALL"
+    REPORT = "REPORT"
+
+
+DEFAULT_THRESHOLD = 0.8
+DEFAULT_INSTRUCTION = "Classify the text. Answer with one of: {labels}.\n\n{text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How the records of a dataset become training data; 0 is no bound on a length, no languages are all."""
+
+    dataset: str
+    base_model: str
+    languages: tuple[str, ...] = ()
+    min_characters: int = 0
+    max_tokens: int = 0
+    near_duplicate_threshold: float = DEFAULT_THRESHOLD
+    pii_action: PiiAction = PiiAction.MASK
+    contradiction_action: ContradictionAction = ContradictionAction.DROP_MINORITY
+    validation_share: float = 0.0
+    test_share: float = 0.0
+    label_instruction: str = DEFAULT_INSTRUCTION
+
+    def to_spec(self) -> dict[str, Any]:
+        """The policy as plain JSON values."""
+        return {**asdict(self), "languages": list(self.languages)}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Policy:
+        """The policy that `to_spec` wrote; a field that an older release did not know takes its default."""
+        known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in spec.items() if name in known}
+        return cls(
+            **{
+                **values,
+                "languages": tuple(values.get("languages", ())),
+                "pii_action": PiiAction(values.get("pii_action", PiiAction.MASK)),
+                "contradiction_action": ContradictionAction(
+                    values.get("contradiction_action", ContradictionAction.DROP_MINORITY)
+                ),
+            }
+        )

@@ -1,0 +1,133 @@
+"""What a report warns of: signs that the data, or the policy, will not give a good model. Each says what to
+do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sartor_curation.policy import Policy
+from sartor_curation.steps.outcome import Reason
+from sartor_curation.steps.splits import Assigned
+
+if TYPE_CHECKING:
+    from sartor_curation.report import SplitReport, StepReport
+
+_FEW_RECORDS = 50
+_FEW_HELD_OUT = 30
+_MUCH = 0.3
+_FEW_OF_A_LABEL = 5
+_LOPSIDED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WarningSign:
+    """One sign: a constant code, and a sentence for people."""
+
+    code: str
+    message: str
+
+
+def warnings_for(
+    policy: Policy,
+    read: int,
+    reasons: Mapping[str, int],
+    steps: Sequence[StepReport],
+    splits: Sequence[SplitReport],
+    assigned: Sequence[Assigned],
+) -> list[WarningSign]:
+    """Everything worth saying about this curation."""
+    figures = {step.name: step.figures for step in steps}["splits"]
+    return [
+        *_about_splits(policy, splits),
+        *_about_drops(read, reasons),
+        *_about_clusters(figures.get("questions_in_largest_cluster", 0), figures.get("questions", 0)),
+        *_about_memory(figures.get("tested_after_training", 0)),
+        *_about_labels([one for one in assigned if one.split == "train"]),
+    ]
+
+
+def _about_splits(policy: Policy, splits: Sequence[SplitReport]) -> list[WarningSign]:
+    count = {split.split: split.records for split in splits}
+    found: list[WarningSign] = []
+    if count["train"] < _FEW_RECORDS:
+        message = (
+            f"Only {count['train']} records are left to train on; below {_FEW_RECORDS} little can be learnt."
+        )
+        found.append(WarningSign("FEW_TRAINING_RECORDS", message))
+    for split, share in (("validation", policy.validation_share), ("test", policy.test_share)):
+        if not count[split]:
+            asked = f"although the policy asks for {share:.0%}" if share else "and the policy asks for none"
+            message = (
+                f"No record is in the {split} split, {asked}: add data, or records that say split = {split}."
+            )
+            found.append(WarningSign(f"NO_{split.upper()}_RECORDS", message))
+    if 0 < count["test"] < _FEW_HELD_OUT:
+        message = f"Only {count['test']} test records: differences between models will hardly be significant."
+        found.append(WarningSign("FEW_TEST_RECORDS", message))
+    return found
+
+
+def _about_drops(read: int, reasons: Mapping[str, int]) -> list[WarningSign]:
+    found: list[WarningSign] = []
+    for reason, count in reasons.items():
+        if read and count / read > _MUCH:
+            message = (
+                f"{count / read:.0%} of the records were dropped as {reason}: is the policy meant for "
+                f"this data?"
+            )
+            found.append(WarningSign(f"MUCH_{reason}", message))
+    contradictions = reasons.get(Reason.CONTRADICTION, 0)
+    if contradictions:
+        message = (
+            f"{contradictions} records were dropped because equal questions have different answers. "
+            "Let somebody who knows decide which is right, and correct the source."
+        )
+        found.append(WarningSign("CONTRADICTIONS", message))
+    leaks = reasons.get(Reason.LEAKS_INTO_TEST, 0) + reasons.get(Reason.LEAKS_INTO_VALIDATION, 0)
+    if leaks:
+        message = f"{leaks} training records asked what is held out for testing, and were dropped."
+        found.append(WarningSign("LEAKS", message))
+    return found
+
+
+def _about_clusters(largest: int, questions: int) -> list[WarningSign]:
+    if questions > _FEW_RECORDS and largest / questions > _MUCH:
+        message = (
+            f"{largest / questions:.0%} of the questions are so similar that they must share one split: "
+            "the data repeats a few templates. Collect questions as people really ask them."
+        )
+        return [WarningSign("ONE_LARGE_CLUSTER", message)]
+    return []
+
+
+def _about_memory(tested_after_training: int) -> list[WarningSign]:
+    if not tested_after_training:
+        return []
+    message = (
+        f"{tested_after_training} records are declared test records now, but earlier models were trained on "
+        f"them: "
+        "comparisons with those models flatter them."
+    )
+    return [WarningSign("TESTED_AFTER_TRAINING", message)]
+
+
+def _about_labels(train: Sequence[Assigned]) -> list[WarningSign]:
+    counts = Counter(one.item.record.label for one in train if one.item.record.kind == "labelled")
+    found: list[WarningSign] = []
+    rare = sorted(label for label, count in counts.items() if count < _FEW_OF_A_LABEL)
+    if rare:
+        message = (
+            f"Fewer than {_FEW_OF_A_LABEL} training records of: {', '.join(rare[:10])}. Collect more of them."
+        )
+        found.append(WarningSign("RARE_LABELS", message))
+    if counts and max(counts.values()) > _LOPSIDED * min(counts.values()):
+        most, least = counts.most_common()[0][0], counts.most_common()[-1][0]
+        message = (
+            f"Label {most!r} is more than {_LOPSIDED} times as frequent as {least!r}: expect it to be "
+            f"preferred."
+        )
+        found.append(WarningSign("LOPSIDED_LABELS", message))
+    return found
