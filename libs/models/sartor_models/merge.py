@@ -4,6 +4,7 @@ read."""
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,21 +28,8 @@ def merge(base: Path, adapter: Path, folder: Path, *, dtype: torch.dtype = torch
     from safetensors.torch import save_file
 
     _check_folder(base)
-    _check_adapter(adapter)
     folder.mkdir(parents=True, exist_ok=True)
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    if (
-        config.get("use_dora")
-        or config.get("rank_pattern")
-        or config.get("alpha_pattern")
-        or config.get("fan_in_fan_out")
-    ):
-        raise ModelError(
-            "This kind of adapter cannot be merged yet: plain LoRA and rsLoRA can.", reason="ADAPTER_INVALID"
-        )
-    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
-    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as handle:
-        deltas = {name: handle.get_tensor(name) for name in sorted(handle.keys())}
+    scale, deltas = _read_adapter(adapter)
     unused = {name.split(".lora_")[0] for name in deltas}
     for shard in sorted(base.glob("*.safetensors")):
         merged = {}
@@ -66,6 +54,41 @@ def merge(base: Path, adapter: Path, folder: Path, *, dtype: torch.dtype = torch
             reason="ADAPTER_INVALID",
         )
     _write_rest(base, folder, dtype)
+
+
+@torch.no_grad()
+def merge_into(model: Any, adapter: Path) -> None:
+    """Add the adapter's change to the weights of a loaded plain model, in place, rounded once to its dtype.
+
+    Raises:
+        ModelError: ADAPTER_INVALID where the adapter does not fit.
+    """
+    scale, deltas = _read_adapter(adapter)
+    parameters = dict(model.named_parameters())
+    for module in sorted({name.split(".lora_")[0] for name in deltas}):
+        name = f"{module.removeprefix('base_model.model.')}.weight"
+        if name not in parameters:
+            raise ModelError(
+                f"The adapter changes a layer that the base model lacks: {name}.", reason="ADAPTER_INVALID"
+            )
+        a, b = deltas[f"{module}.lora_A.weight"], deltas[f"{module}.lora_B.weight"]
+        weight = parameters[name]
+        weight.copy_(_merged(weight, a.to(weight.device), b.to(weight.device), scale, name))
+
+
+def _read_adapter(adapter: Path) -> tuple[float, dict[str, torch.Tensor]]:
+    """The scale and the matrices of a plain LoRA adapter, by their names in its file."""
+    from safetensors import safe_open
+
+    _check_adapter(adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    if any(config.get(key) for key in ("use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")):
+        raise ModelError(
+            "This kind of adapter cannot be merged yet: plain LoRA and rsLoRA can.", reason="ADAPTER_INVALID"
+        )
+    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as handle:
+        return scale, {name: handle.get_tensor(name) for name in sorted(handle.keys())}
 
 
 def _merged(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float, name: str) -> torch.Tensor:
