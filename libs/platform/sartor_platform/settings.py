@@ -37,8 +37,8 @@ class PlatformSettings:
     object_cache_bytes: int = 20_000_000_000
     topic_partitions: int = 12
     topic_replication_factor: int = 1
-    kafka_max_poll_interval_ms: int = 10_000
-    """Also sent as the rebalance timeout, for a share of which some brokers wait at every join."""
+    kafka_session_timeout_ms: int = 6_000
+    """How long a consumer may be silent before its partitions go to others; Tansu waits half of it at every join."""
     outbox_retention_seconds: float = 7 * 86_400.0
     watchdog_seconds: float = 60.0
     drain_seconds: float = 10.0

@@ -109,7 +109,7 @@ class _Op:
 @pytest.fixture
 def settings(fresh_stack: Any, tmp_path: Path) -> PlatformSettings:
     """Settings on the session's servers, with a data folder of the test's own."""
-    quick = {"SARTOR_TOPIC_PARTITIONS": "3", "SARTOR_KAFKA_MAX_POLL_INTERVAL_MS": "1000"}
+    quick = {"SARTOR_TOPIC_PARTITIONS": "3", "SARTOR_KAFKA_SESSION_TIMEOUT_MS": "2000"}
     environment = {**fresh_stack.environment(), **quick, "SARTOR_DATA_DIR": str(tmp_path)}
     return read(PlatformSettings, environment)
 
