@@ -1,0 +1,1 @@
+"""Metrics, one file a family; `catalogue` names them all without importing what computes them."""

@@ -1,0 +1,156 @@
+"""Suites: where the items come from. The held-out split of a curation, a client's own items, the general
+suite.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sartor_datasets.arrow import CuratedRecord, batch_to_curated
+from sartor_datasets.curated import read_curated_folder
+from sartor_datasets.records import Message
+
+from sartor_evaluation.items import GENERAL, HELD_OUT, Item, ItemKind
+
+
+class UnusableItems(ValueError):
+    """Items that cannot be asked; the message says which and why."""
+
+
+def curated_items(folder: Path, split: str) -> list[Item]:
+    """The items of one split of a curated snapshot staged in `folder`, in the file's order.
+
+    Each record's messages end with the assistant's: that is the reference, what comes before is the prompt. A
+    record with a label is a LABEL item; the labels to choose from are all that occur in any split, by their
+    written answer.
+    """
+    choices = _written_labels(folder)
+    items = []
+    for batch in read_curated_folder(folder, split):
+        items += [item for record in batch_to_curated(batch) if (item := _item(record, choices)) is not None]
+    return items
+
+
+def _written_labels(folder: Path) -> tuple[str, ...]:
+    """Every label's answer as it is written, over all splits, sorted."""
+    found = set()
+    for split in ("train", "validation", "test"):
+        for batch in read_curated_folder(folder, split):
+            for curated in batch_to_curated(batch):
+                if curated.record.label and curated.record.messages:
+                    found.add(curated.record.messages[-1].content)
+    return tuple(sorted(found))
+
+
+def _item(curated: CuratedRecord, choices: tuple[str, ...]) -> Item | None:
+    record = curated.record
+    messages = record.messages
+    if len(messages) < 2 or messages[-1].role != "assistant" or not messages[-1].content:
+        return None  # a document has no question: it is training text, not an item
+    labelled = bool(record.label)
+    return Item(
+        item_id=record.record_id,
+        suite=HELD_OUT,
+        kind=ItemKind.LABEL if labelled else ItemKind.ANSWER,
+        messages=messages[:-1],
+        reference=messages[-1].content,
+        choices=choices if labelled else (),
+        label=record.label,
+        cluster=record.attributes.get("group") or curated.cluster or record.record_id,
+        language=curated.language,
+        attributes=record.attributes,
+        bare_text=record.text,
+    )
+
+
+def client_items(values: Iterable[Mapping[str, Any]]) -> list[Item]:
+    """Items a client gave, with the fields of sartor.evaluation.v1.Item.
+
+    Raises:
+        UnusableItems: none given, or one without prompt or reference, or an id given twice; all faults are
+        named.
+    """
+    rows = list(values)
+    if not rows:
+        raise UnusableItems("the suite is empty: give at least one item with a prompt and a reference")
+    labels = tuple(sorted({str(row["label"]) for row in rows if row.get("label")}))
+    faults: list[str] = []
+    items: dict[str, Item] = {}
+    for number, row in enumerate(rows, start=1):
+        item_id = str(row.get("id") or number)
+        reference = str(row.get("reference") or row.get("label") or "")
+        if not row.get("prompt"):
+            faults.append(f"item {item_id} has no prompt")
+        elif not reference:
+            faults.append(f"item {item_id} has neither reference nor label")
+        elif item_id in items:
+            faults.append(f"item id {item_id} is given twice")
+        else:
+            items[item_id] = _client_item(item_id, row, reference, labels)
+    if faults:
+        shown = "; ".join(faults[:20])
+        raise UnusableItems(shown + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
+    return list(items.values())
+
+
+def _client_item(item_id: str, row: Mapping[str, Any], reference: str, labels: tuple[str, ...]) -> Item:
+    system = (Message("system", str(row["system"])),) if row.get("system") else ()
+    label = str(row.get("label") or "")
+    return Item(
+        item_id=item_id,
+        suite=HELD_OUT,
+        kind=ItemKind.LABEL if label else ItemKind.ANSWER,
+        messages=(*system, Message("user", str(row["prompt"]))),
+        reference=label or reference,
+        choices=labels if label else (),
+        label=label,
+        cluster=str(row.get("cluster") or item_id),
+        language=str(row.get("language") or ""),
+    )
+
+
+def read_client_items(path: Path) -> list[Item]:
+    """Client items from JSON lines.
+
+    Raises:
+        UnusableItems: as `client_items`, or a line that is not a JSON object.
+    """
+    return client_items(_lines(path.read_text("utf-8").splitlines()))
+
+
+def general_items() -> list[Item]:
+    """The built-in general suite: short multiple-choice questions, German and English, that need no special
+    knowledge.
+
+    What a model forgets in tuning shows here. Written for Sartor.
+    """
+    text = files("sartor_evaluation").joinpath("suite_data/general.jsonl").read_text("utf-8")
+    return [
+        Item(
+            item_id=str(row["id"]),
+            suite=GENERAL,
+            kind=ItemKind.CHOICE,
+            messages=(Message("user", row["question"]),),
+            reference=row["answer"],
+            choices=(row["answer"], *row["others"]),
+            cluster=str(row["id"]),
+            language=row["language"],
+            attributes={"topic": row["topic"]},
+        )
+        for row in _lines(text.splitlines())
+    ]
+
+
+def _lines(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UnusableItems(f"line {number} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise UnusableItems(f"line {number} is not a JSON object with the fields of an item")
+        yield value
