@@ -32,7 +32,7 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column(Generic[T]):
     """One column of a table."""
 

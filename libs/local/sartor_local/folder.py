@@ -119,7 +119,9 @@ def postgres_user(folder: DataFolder) -> SystemUser | None:
     if os.geteuid() != 0:
         return None
     user = _account(folder)
-    for ancestor in (folder.root, *folder.root.parents):
+    if not _may_enter(folder.root, user):
+        folder.root.chmod(folder.root.stat().st_mode | 0o011)  # ours to open; the secrets inside are 0600
+    for ancestor in folder.root.parents:
         if not _may_enter(ancestor, user):
             raise FolderRefused(
                 folder.root,

@@ -200,8 +200,9 @@ class Supervision:
         process.popen, process.identity, process.task = None, None, None
         process.failures += 1
         if not why:
-            ports = tuple(process.spec.ports.values())
-            why = f"{ending(code)}: {explain(log_tail(process.spec.log), ports)}"
+            why = ending(code)
+            if code >= 0:
+                why += f": {explain(log_tail(process.spec.log), tuple(process.spec.ports.values()))}"
         if starting and process.failures >= self._start_attempts and not process.was_ready:
             raise StartFailed(process.spec.name, why, process.spec.log)
         process.restarts += 1

@@ -1,7 +1,7 @@
 """The supervisor: one process that owns every other of the stack (`python -m sartor_local.supervisor`).
 
 It holds a lock on the data folder for its whole life, ends what a killed predecessor left, starts everything,
-writes stack.json at each change, restarts what crashes, and stops all in the right order on SIGTERM or SIGINT.
+writes stack.json at each change, restarts what crashes, and stops all in order on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations

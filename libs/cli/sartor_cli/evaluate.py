@@ -1,0 +1,155 @@
+"""`sartor evaluate`: asks for an evaluation of your own, follows it and shows its figures."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn
+from sartor.evaluation.v1.evaluation_pb2 import Candidate, Evaluation, Item, ItemList
+from sartor.evaluation.v1.evaluation_service_pb2 import CreateEvaluationRequest, WatchEvaluationRequest
+
+from sartor_cli.client import Sartor
+from sartor_cli.faults import CommandFailed
+from sartor_cli.options import DataDir, Output, Project
+from sartor_cli.output import Format, console, duration, print_detail
+from sartor_cli.projects import choose_project
+from sartor_cli.scores import comparison_table, score_table
+from sartor_cli.words import state_word
+
+MOST_ITEMS = 1000
+
+
+def evaluate(
+    candidate: Annotated[
+        list[str],
+        typer.Option(
+            "--candidate",
+            "-c",
+            help="baseModels/B or models/M/versions/V; ID=… names it, @3 adds examples.",
+        ),
+    ],
+    curation: Annotated[str, typer.Option(help="Ask the test split of this curation.")] = "",
+    items: Annotated[Path | None, typer.Option(help="Or ask the items of this JSONL file.")] = None,
+    max_items: Annotated[int, typer.Option(min=0, help="Most items; 0 takes all.")] = 0,
+    general: Annotated[
+        bool, typer.Option("--general", help="Also the general suite, against forgetting.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+    project: Project = "",
+    data_dir: DataDir = Path(".sartor"),
+    output: Output = Format.TABLE,
+) -> None:
+    """Compare base models, prompts and model versions on the same items.
+
+    A line of the JSONL file is {"prompt": …, "reference": …}, and may have "id", "system" and "label".
+    What you ask for here never triggers a deployment.
+
+    \b
+    Examples:
+      sartor evaluate -c baseModels/smollm2 -c tuned=models/support/versions/v1 --curation 01jd…
+      sartor evaluate -c base=baseModels/smollm2@3 --items questions.jsonl
+    """
+    if bool(curation) == (items is not None):
+        raise CommandFailed(
+            "Say what to ask: one of --curation and --items.", "See sartor evaluate --help", 2
+        )
+    with Sartor.local(data_dir) as sartor:
+        root = choose_project(sartor, project)
+        wanted = Evaluation(
+            candidates=[parse_candidate(root, each) for each in candidate],
+            general_suite="builtin" if general else "",
+            max_items=max_items,
+        )
+        if items is not None:
+            wanted.inline_items.CopyFrom(ItemList(items=read_items(items)))
+        else:
+            wanted.curation = curation if "/" in curation else f"{root}/curations/{curation}"
+        request = CreateEvaluationRequest(parent=root, evaluation=wanted, request_id=str(uuid.uuid4()))
+        made = sartor.ask(sartor.evaluation.CreateEvaluation, request)
+        done = _follow(sartor, made) if wait else made
+    if output is not Format.TABLE:
+        print_detail(done, output)
+    elif wait:
+        console.print(score_table(done.scores))
+        console.print(comparison_table(done.comparisons))
+        console.print(f"Every item: sartor get answers {done.name.rpartition('/')[2]}")
+    else:
+        console.print(
+            f"Asked for: {done.name}. See it with: sartor get evaluations {done.name.rpartition('/')[2]}"
+        )
+    if state_word(done.job.state) in ("failed", "cancelled"):
+        raise CommandFailed(f"The evaluation {state_word(done.job.state)}: {done.job.error.message}")
+
+
+def parse_candidate(project: str, text: str) -> Candidate:
+    """Reads "tuned=models/m/versions/v" or "baseModels/b@3"."""
+    given, _, shots = text.partition("@")
+    name, mark, path = given.partition("=")
+    if not mark:
+        name, path = "", given
+    path = path.removeprefix(f"{project}/")
+    parts = path.split("/")
+    if shots and not shots.lstrip("-").isdigit():
+        raise CommandFailed(
+            f"{shots!r} in {text!r} is not a number of examples.", "Write @3, or @-1 for the best.", 2
+        )
+    count = int(shots) if shots else 0
+    if parts[0] == "baseModels" and len(parts) == 2:
+        return Candidate(
+            id=name or ("prompted" if count else "base"), base_model=f"{project}/{path}", shots=count
+        )
+    if parts[0] == "models" and len(parts) == 4 and parts[2] == "versions":
+        return Candidate(id=name or "tuned", model_version=f"{project}/{path}", shots=count)
+    raise CommandFailed(
+        f"{text!r} is not a candidate.",
+        "Write baseModels/BASE or models/MODEL/versions/VERSION, as ID=… if you like.",
+        2,
+    )
+
+
+def read_items(file: Path) -> Sequence[Item]:
+    """The items of a JSONL file; every faulty line is reported at once."""
+    items: list[Item] = []
+    faults: list[str] = []
+    known = {field.name for field in Item.DESCRIPTOR.fields}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{file} cannot be read: {error}.", "Check the path.", 2) from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row: Any = json.loads(line)
+            unknown = sorted(set(row) - known)
+            if not row.get("prompt"):
+                raise ValueError("has no prompt")
+            if unknown:
+                raise ValueError(
+                    f"has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+                )
+            items.append(Item(**{key: str(value) for key, value in row.items()}))
+        except (ValueError, AttributeError, TypeError) as error:
+            faults.append(f"{file}:{number}: {error}")
+    if faults:
+        raise CommandFailed("\n".join(faults[:20]), "Mend these lines; nothing was asked.", 2)
+    if not 0 < len(items) <= MOST_ITEMS:
+        raise CommandFailed(f"{file} has {len(items)} items.", f"Give 1 to {MOST_ITEMS:,}.", 2)
+    return items
+
+
+def _follow(sartor: Sartor, made: Evaluation) -> Evaluation:
+    done = made
+    columns = (TextColumn("Evaluating"), BarColumn(), TextColumn("{task.percentage:.0f}% {task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+        for done in sartor.watch(sartor.evaluation.WatchEvaluation, WatchEvaluationRequest(name=made.name)):
+            now = done.job.progress
+            left = f", {duration(now.eta.seconds)} left" if now.HasField("eta") else ""
+            progress.update(task, completed=now.fraction, description=f"{now.message or now.stage}{left}")
+    return done

@@ -1,0 +1,161 @@
+"""`sartor runs`: the runs of a project, and one of them live from snapshot to deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sartor.ingestion.v1.ingestion_service_pb2 import ListSnapshotsRequest
+
+from sartor_cli.client import Sartor
+from sartor_cli.faults import CommandFailed
+from sartor_cli.options import DataDir, Output, Project
+from sartor_cli.output import Column, Format, age, console, last, print_data, table
+from sartor_cli.projects import choose_project
+from sartor_cli.run import Run, read_orders, read_run
+from sartor_cli.run_view import follow, run_table
+from sartor_cli.stage import StageState
+from sartor_cli.words import styled
+
+app = typer.Typer(
+    no_args_is_help=False, invoke_without_command=True, help="Runs: everything that follows from one cause."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One run of the list."""
+
+    run: str
+    cause: str
+    records: int
+    state: str
+    stage: str
+    detail: str
+    begun: Any
+
+
+@app.callback()
+def runs(
+    context: typer.Context,
+    project: Project = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most to list.")] = 10,
+    data_dir: DataDir = Path(".sartor"),
+    output: Output = Format.TABLE,
+) -> None:
+    """List the runs of a project, newest first. A run is everything that follows from one snapshot.
+
+    \b
+    Examples:
+      sartor runs
+      sartor runs watch             # the newest, live, to its end
+      sartor runs show 01jd… -o json
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with Sartor.local(data_dir) as sartor:
+        root = choose_project(sartor, project)
+        orders = read_orders(sartor, root)
+        lines = [_line(read_run(sartor, orders, each.run), each) for each in _snapshots(sartor, root, limit)]
+    if output is not Format.TABLE:
+        print_data([{k: v for k, v in asdict(line).items() if k != "begun"} for line in lines], output)
+    elif not lines:
+        console.print("There are no runs yet. A run begins when a snapshot is sealed: sartor ingest --help")
+    else:
+        console.print(table(lines, _COLUMNS))
+
+
+_COLUMNS = (
+    Column[Line]("RUN", lambda line: line.run),
+    Column[Line]("STATE", lambda line: styled(line.state)),
+    Column[Line]("STAGE", lambda line: line.stage),
+    Column[Line]("RECORDS", lambda line: f"{line.records:,}", right=True),
+    Column[Line]("CAUSE", lambda line: line.cause),
+    Column[Line]("BEGUN", lambda line: f"{age(line.begun)} ago", right=True),
+    Column[Line]("DETAIL", lambda line: line.detail),
+)
+
+
+@app.command()
+def watch(
+    run: Annotated[str, typer.Argument(help="Its id; the newest if left out.")] = "",
+    project: Project = "",
+    data_dir: DataDir = Path(".sartor"),
+) -> None:
+    """Follow a run live to its end. The exit status is 0 only if every stage succeeded.
+
+    \b
+    Examples:
+      sartor runs watch
+      sartor runs watch 01jd…
+    """
+    with Sartor.local(data_dir) as sartor:
+        root = choose_project(sartor, project)
+        chosen = run or newest_run(sartor, root)
+        orders = read_orders(sartor, root)
+        done = follow(lambda: read_run(sartor, orders, chosen))
+    _require_stages(done, chosen)
+    if done is not None and not done.succeeded:
+        raise CommandFailed(f"Run {chosen} did not succeed: " + "; ".join(done.faults), "See `sartor logs`.")
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="Its id; the newest if left out.")] = "",
+    project: Project = "",
+    data_dir: DataDir = Path(".sartor"),
+    output: Output = Format.TABLE,
+) -> None:
+    """Show a run as it stands now.
+
+    \b
+    Examples:
+      sartor runs show
+      sartor runs show 01jd… -o yaml
+    """
+    with Sartor.local(data_dir) as sartor:
+        root = choose_project(sartor, project)
+        chosen = run or newest_run(sartor, root)
+        found = read_run(sartor, read_orders(sartor, root), chosen)
+    _require_stages(found, chosen)
+    if output is Format.TABLE:
+        console.print(run_table(found))
+    else:
+        stages = [{**asdict(stage), "state": stage.state.value} for stage in found.stages]
+        print_data({"run": found.id, "project": found.project, "stages": stages}, output)
+
+
+def _snapshots(sartor: Sartor, project: str, limit: int) -> Sequence[Any]:
+    request = ListSnapshotsRequest(parent=f"{project}/datasets/-")
+    return list(sartor.all(sartor.ingestion.ListSnapshots, request, limit))
+
+
+def newest_run(sartor: Sartor, project: str) -> str:
+    """The id of the project's newest run."""
+    newest = _snapshots(sartor, project, 1)
+    if not newest:
+        raise CommandFailed(
+            f"Project {last(project)} has no runs yet.",
+            "A run begins when a snapshot is sealed: bring in data with `sartor ingest` or data events.",
+        )
+    return str(newest[0].run)
+
+
+def _require_stages(run: Run | None, wanted: str) -> None:
+    if run is None or not run.stages:
+        raise CommandFailed(
+            f"There is no run {wanted!r} in this project.", "List them with `sartor runs`.", 2
+        )
+
+
+def _line(run: Run, snapshot: Any) -> Line:
+    stages = [stage for stage in run.stages if stage.state is not StageState.NOT_REACHED]
+    current = next((stage for stage in stages if stage.state is not StageState.SUCCEEDED), stages[-1])
+    state = "succeeded" if run.succeeded else "failed" if run.ended else "running"
+    detail = current.error or current.outcome or current.doing
+    return Line(
+        run.id, snapshot.cause, snapshot.record_count, state, current.title, detail, snapshot.create_time
+    )
