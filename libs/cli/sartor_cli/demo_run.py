@@ -84,11 +84,8 @@ class _Progress:
         return run
 
     def _find(self) -> str:
-        new = [
-            snapshot
-            for snapshot in _snapshots(self._sartor, self._project)
-            if snapshot.name not in self._known
-        ]
+        now = snapshots_of(self._sartor, self._project)
+        new = [snapshot for snapshot in now if snapshot.name not in self._known]
         if new:
             return str(new[-1].run)
         if self._before and self.quiet_seconds > UNCHANGED_SECONDS:

@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import typer
 
@@ -38,6 +37,7 @@ COMMANDS = (
     Command("down", "stack_commands", "down", "Stop the stack of this folder; its data stays."),
 )
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 HELP = """Sartor tailors language models to your own data, and keeps them tailored.
 
 \b
@@ -56,7 +56,14 @@ Or see all of it at once: sartor demo
 def build(argv: Sequence[str]) -> typer.Typer:
     """The command line. Only the command asked for is imported; the others are known by their summaries."""
     wanted = next((word for word in argv if not word.startswith("-")), "")
-    app = _typer(help=HELP, no_args_is_help=True)
+    app = typer.Typer(
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=_HELP,
+    )
     app.callback()(_nothing)
     for command in COMMANDS:
         if command.name != wanted:
@@ -64,16 +71,10 @@ def build(argv: Sequence[str]) -> typer.Typer:
             continue
         found = getattr(importlib.import_module(f"sartor_cli.{command.module}"), command.function)
         if command.group:
-            app.add_typer(found, name=command.name)
+            app.add_typer(found, name=command.name, context_settings=_HELP)
         else:
-            app.command(command.name)(found)
+            app.command(command.name, context_settings=_HELP)(found)
     return app
-
-
-def _typer(**settings: Any) -> typer.Typer:
-    return typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **settings
-    )
 
 
 def _nothing() -> None:

@@ -50,7 +50,7 @@ class Part:
             for tail in _tails(path):
                 if tail in self.lines:
                     return self.lines[tail]
-            path = path.rpartition(".")[0]
+            path = path.rpartition(".")[0] if "." in path else path.partition("[")[0] * ("[" in path)
         return self.line
 
 

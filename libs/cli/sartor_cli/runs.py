@@ -20,9 +20,7 @@ from sartor_cli.run_view import follow, run_table
 from sartor_cli.stage import StageState
 from sartor_cli.words import styled
 
-app = typer.Typer(
-    no_args_is_help=False, invoke_without_command=True, help="Runs: everything that follows from one cause."
-)
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,11 +142,13 @@ class ListOf:
         if not isinstance(node, SequenceNode):
             reading.fault(node, path, "must be a list, as [a, b] or lines that begin with '- '")
             return None
-        values = [
-            self.kind.read(item, f"{path}[{i}]", f"{target}[{i}]", reading)
-            for i, item in enumerate(node.value)
-        ]
-        return [value for value in values if value is not None]
+        values: list[Value] = []
+        for i, item in enumerate(node.value):
+            reading.lines[f"{target}[{i}]"] = item.start_mark.line + 1
+            value = self.kind.read(item, f"{path}[{i}]", f"{target}[{i}]", reading)
+            if value is not None:
+                values.append(value)
+        return values
 
 
 @dataclass(frozen=True, slots=True)
