@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,3 +219,22 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def save_tuned(base: Path, weights: Mapping[str, Any], folder: Path) -> None:
+    """Write a fully tuned model: the base model's folder with other weights, by the names the base's files
+    use."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ):
+        if (base / name).exists():
+            shutil.copyfile(base / name, folder / name)
+    writer = WeightWriter(folder)
+    for name, tensor in sorted(weights.items()):
+        writer.add(name, tensor)
+    writer.close()

@@ -1,0 +1,1 @@
+"""Training: base models are prepared, and curated data becomes model versions."""

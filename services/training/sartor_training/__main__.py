@@ -1,0 +1,24 @@
+"""`python -m sartor_training server|worker|migrate`: the wiring."""
+
+from __future__ import annotations
+
+import sys
+
+from sartor_platform.service import ServiceDefinition, main
+
+from sartor_training import events, service, worker
+from sartor_training.settings import TrainingSettings
+
+DEFINITION = ServiceDefinition(
+    name="training",
+    package="sartor_training",
+    settings=TrainingSettings,
+    servicers=service.servicers,
+    topics=events.topics,
+    handlers=events.handlers,
+    job_kinds=worker.job_kinds,
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main(DEFINITION))

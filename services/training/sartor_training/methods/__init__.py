@@ -1,0 +1,1 @@
+"""Methods of training, usable without a running service."""

@@ -1,0 +1,1 @@
+"""What training does: one function for each request, event or job result, each in one transaction."""

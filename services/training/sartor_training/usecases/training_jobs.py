@@ -1,0 +1,188 @@
+"""Training jobs: begun by a curation or by a request, ended by a model version or a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sartor.common.v1 import object_reference_pb2
+from sartor.training.v1.training_events_pb2 import ModelVersionCreated, TrainingJobFailed
+from sartor_datasets.manifests import ObjectReference
+from sartor_platform import principal
+from sartor_platform.errors import IllegalTransition
+from sartor_platform.jobs import Job
+from sartor_platform.names import new_id, new_run_id
+from sartor_platform.transaction import Transaction
+
+from sartor_training import resources
+from sartor_training.resources import (
+    BASE_MODEL,
+    CURATION,
+    MODEL,
+    TRAIN,
+    TRAINING_JOB,
+    Curation,
+    ModelVersion,
+    PlanSpec,
+    TrainingJob,
+)
+from sartor_training.store import base_models, models, training_jobs
+from sartor_training.usecases.training_plans import plans_of_policy, require_base_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedJob:
+    """What a client asks for. The recipe is complete."""
+
+    project: str
+    curation: str
+    model: str
+    base_model: str
+    recipe: dict[str, Any]
+
+
+def curation_succeeded(tx: Transaction, curation: Curation, *, run: str, generation: int) -> None:
+    """Remember the curation; where a standing order made it, each plan that fits trains on it, once a
+    revision."""
+    base_models.put_curation(tx, curation)
+    if not curation.standing_order:
+        return
+    for order in plans_of_policy(tx.connection, curation.policy):
+        spec = PlanSpec(**order.spec)
+        name = TRAINING_JOB.format(project=resources.project_of(order.name), training_job=new_id())
+        added = training_jobs.add(
+            tx,
+            name=name,
+            project=resources.project_of(order.name),
+            plan=order.name,
+            plan_revision=order.revision,
+            curation=curation.name,
+            model=spec.model,
+            base_model=spec.base_model,
+            recipe=spec.recipe,
+            run=run,
+            generation=generation or order.generation,
+            created_by=order.name,
+        )
+        if added:
+            _enqueue(tx, name, run=run, generation=generation or order.generation, revision=order.revision)
+
+
+def check_job(wanted: WantedJob) -> None:
+    """All names have their form and are of one project.
+
+    Raises:
+        InvalidArgument: BAD_TRAINING_JOB, with every fault.
+    """
+    named = [
+        ("training_job.curation", CURATION, wanted.curation),
+        ("training_job.model", MODEL, wanted.model),
+        ("training_job.base_model", BASE_MODEL, wanted.base_model),
+    ]
+    resources.checked_names(wanted.project, named, "BAD_TRAINING_JOB")
+
+
+def create_job(tx: Transaction, wanted: WantedJob) -> TrainingJob:
+    """Train now, because somebody asked. The version it makes goes to no next stage.
+
+    Raises:
+        InvalidArgument: BAD_TRAINING_JOB.
+        NotFound: CURATION_NOT_FOUND, BASE_MODEL_NOT_FOUND.
+    """
+    check_job(wanted)
+    if base_models.find_curation(tx.connection, wanted.curation) is None:
+        raise resources.curation_unknown(wanted.curation)
+    require_base_model(tx.connection, wanted.base_model)
+    name = TRAINING_JOB.format(project=wanted.project, training_job=new_id())
+    run = new_run_id()
+    training_jobs.add(
+        tx,
+        name=name,
+        project=wanted.project,
+        plan="",
+        plan_revision=0,
+        curation=wanted.curation,
+        model=wanted.model,
+        base_model=wanted.base_model,
+        recipe=wanted.recipe,
+        run=run,
+        generation=0,
+        created_by=principal.current(),
+    )
+    _enqueue(tx, name, run=run, generation=0, revision=0)
+    job = training_jobs.find(tx.connection, name)
+    assert job is not None
+    return job
+
+
+def cancel_job(tx: Transaction, name: str) -> None:
+    """Ask a job to stop.
+
+    Raises:
+        NotFound: TRAINING_JOB_NOT_FOUND.
+        IllegalTransition: it has ended already.
+    """
+    if training_jobs.find(tx.connection, name) is None:
+        raise resources.not_found("training job", name)
+    if not tx.cancel_job(name):
+        raise IllegalTransition(
+            f"{name} has ended or is being cancelled already",
+            reason="JOB_NOT_RUNNING",
+            metadata={"name": name},
+        )
+
+
+def training_succeeded(
+    tx: Transaction, job: TrainingJob, version: ModelVersion, base_model_manifest: ObjectReference
+) -> None:
+    """A training ended well: its version exists from now on, and everybody may know."""
+    project = resources.project_of(job.name)
+    curation = base_models.find_curation(tx.connection, job.curation)
+    assert curation is not None
+    models.add_version(tx, version, model=job.model, project=project)
+    tx.publish(
+        ModelVersionCreated(
+            model_version=version.name,
+            model=job.model,
+            training_job=job.name,
+            standing_order=job.plan,
+            manifest=_message(version.manifest),
+            base_model=job.base_model,
+            base_model_digest=version.base_model_digest,
+            base_model_manifest=_message(base_model_manifest),
+            curation=job.curation,
+            curated_manifest=_message(curation.manifest),
+        ),
+        subject=version.name,
+        run=job.run,
+        generation=job.generation,
+    )
+    tx.notify(job.name)
+
+
+def training_failed(tx: Transaction, job: Job, reason: str, message: str) -> None:
+    """A training ended badly, or was cancelled: tell it, with the reason."""
+    tx.publish(
+        TrainingJobFailed(training_job=job.resource, reason=reason, message=message),
+        subject=job.resource,
+        run=job.run,
+        generation=job.generation,
+    )
+    tx.notify(job.resource)
+
+
+def _enqueue(tx: Transaction, name: str, *, run: str, generation: int, revision: int) -> None:
+    tx.enqueue(
+        TRAIN,
+        resource=name,
+        project=resources.project_of(name),
+        run=run,
+        generation=generation,
+        revision=revision,
+    )
+
+
+def _message(reference: ObjectReference) -> object_reference_pb2.ObjectReference:
+    return object_reference_pb2.ObjectReference(
+        uri=reference.uri, sha256=reference.sha256, size_bytes=reference.size_bytes
+    )

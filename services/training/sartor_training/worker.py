@@ -1,0 +1,282 @@
+"""The jobs of training: preparing a base model, and a training. Staging happens here, the work in a child
+process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sartor_datasets.manifests import (
+    BaseModelManifest,
+    CuratedManifest,
+    ManifestFile,
+    ModelVersionManifest,
+    ObjectReference,
+)
+from sartor_datasets.model_files import stage_base_model
+from sartor_models import references
+from sartor_models.errors import ModelError
+from sartor_platform import log
+from sartor_platform.errors import FailedPrecondition, NotReady, SartorError, Unavailable
+from sartor_platform.jobs import job_of
+from sartor_platform.runtime import Runtime
+from sartor_platform.transaction import Transaction
+from sartor_platform.worker import JobContext, JobKind
+from sqlalchemy import Connection
+
+from sartor_training import resources
+from sartor_training.model_card import model_card
+from sartor_training.resources import PREPARE, TRAIN, Curation, ModelVersion, ReadyBaseModel, TrainingJob
+from sartor_training.store import base_models, training_jobs
+from sartor_training.usecases import base_models as base_model_cases
+from sartor_training.usecases import training_jobs as job_cases
+
+Accept = Callable[[Transaction], None]
+
+_ASK_AGAIN_SECONDS = 2.0
+
+
+def job_kinds(_runtime: Runtime) -> Sequence[JobKind]:
+    """What a worker of training does."""
+    return [
+        JobKind(
+            name=PREPARE,
+            entry="sartor_training.child:prepare_base_model",
+            stage_in=stage_preparation,
+            stage_out=finish_preparation,
+            failed=base_model_cases.base_model_failed,
+        ),
+        JobKind(
+            name=TRAIN,
+            entry="sartor_training.child:train",
+            stage_in=stage_training,
+            stage_out=finish_training,
+            failed=job_cases.training_failed,
+            on_message=keep_checkpoint,
+        ),
+    ]
+
+
+def stage_preparation(context: JobContext) -> dict[str, Any]:
+    """Find the model, and download it where it lies on the hub."""
+    context.report(0.0, stage="locating")
+    reference = str(context.job.payload["reference"])
+    packages = context.runtime.settings.packages_dir
+    try:
+        source = references.locate(references.parse(reference), context.folder / "download", packages)
+    except ModelError as error:
+        kind = (
+            Unavailable
+            if error.reason == "HUB_UNREACHABLE" and context.job.attempt < 2
+            else FailedPrecondition
+        )
+        raise kind(str(error), reason=error.reason, metadata=error.metadata) from error
+    return {"source": str(source), "output": str(context.folder / "prepared")}
+
+
+def finish_preparation(context: JobContext, result: dict[str, Any]) -> Accept:
+    """Upload the files under the model's digest, and its manifest."""
+    context.report(1.0, stage="uploading")
+    job, objects, digest = context.job, context.runtime.objects, result["digest"]
+    files = tuple(
+        ManifestFile(
+            file["path"],
+            objects.put_file(
+                f"base-models/{digest}/{file['path']}", context.folder / "prepared" / file["path"]
+            ),
+        )
+        for file in result["files"]
+    )
+    manifest = BaseModelManifest(
+        name=job.resource,
+        reference=str(job.payload["reference"]),
+        digest=digest,
+        files=files,
+        architecture=result["architecture"],
+        context_length=result["context_length"],
+        vocabulary_size=result["vocabulary_size"],
+        license=result["license"],
+        chat_template=result["chat_template"],
+    )
+    ready = ReadyBaseModel(
+        name=job.resource,
+        revision=job.revision,
+        digest=digest,
+        manifest=context.put_bytes(manifest.to_json(), "manifest.json"),
+        architecture=result["architecture"],
+        parameter_count=result["parameters"],
+        context_length=result["context_length"],
+        license=result["license"],
+    )
+    return lambda tx: base_model_cases.base_model_prepared(tx, job, ready)
+
+
+def stage_training(context: JobContext) -> dict[str, Any]:
+    """Fetch base model, data and the last checkpoint."""
+    context.report(0.0, stage="staging")
+    _drop_old_checkpoints(context.runtime)
+    name = context.job.resource
+    with context.runtime.database.read() as connection:
+        job, curation = _job(connection, name), _curation(connection, name)
+        checkpoint = training_jobs.latest_checkpoint(connection, name)
+    base = BaseModelManifest.from_json(context.fetch(_base_model(context, job)[1]).read_bytes())
+    if not base.chat_template:
+        raise FailedPrecondition(
+            f"{job.base_model} has no chat template, so it cannot be tuned on conversations; choose an "
+            f"instruct model",
+            reason="NO_CHAT_TEMPLATE",
+        )
+    models = Path(context.runtime.settings.data_dir) / "models"
+    task: dict[str, Any] = {
+        "base": str(stage_base_model(context.fetch, base, models).resolve()),
+        "base_model": base.name,
+        "data": str(_stage_data(context, curation)),
+        "output": str(context.folder.resolve() / "output"),
+        "recipe": dict(job.recipe),
+        "threads": context.runtime.settings.compute_threads,
+    }
+    if checkpoint is not None:
+        task["checkpoint"] = str(_fetch_checkpoint(context, checkpoint))
+    return task
+
+
+def keep_checkpoint(context: JobContext, message: dict[str, Any]) -> None:
+    """Upload a checkpoint while the training goes on; only the newest stay."""
+    path, step = Path(message["path"]).resolve(), int(message["step"])
+    if message.get("type") != "checkpoint" or not path.is_relative_to(context.folder.resolve()):
+        raise FailedPrecondition(
+            "the child sent a message that is not understood", reason="BAD_CHILD_MESSAGE"
+        )
+    reference = context.put(path, f"checkpoints/{step}.safetensors")
+    path.unlink()
+    with context.runtime.database.transaction() as tx:
+        kept = context.runtime.settings.checkpoints_kept
+        old = training_jobs.add_checkpoint(tx, context.job.resource, step, reference, kept)
+    _remove(context.runtime, old)
+
+
+def finish_training(context: JobContext, result: dict[str, Any]) -> Accept:
+    """Upload the version's files, its manifest and its card."""
+    context.report(0.99, stage="uploading")
+    name = context.job.resource
+    with context.runtime.database.read() as connection:
+        job, curation = _job(connection, name), _curation(connection, name)
+    digest, base_reference = _base_model(context, job)
+    base = BaseModelManifest.from_json(context.fetch(base_reference).read_bytes())
+    data = CuratedManifest.from_json(context.fetch(curation.manifest).read_bytes())
+    output = context.folder / "output"
+    manifest = ModelVersionManifest(
+        name=job.version_name,
+        training_job=job.name,
+        method=str(job.recipe["method"]),
+        base_model=job.base_model,
+        base_model_digest=digest,
+        curation=job.curation,
+        snapshot=curation.snapshot,
+        recipe=dict(job.recipe),
+        files=tuple(
+            ManifestFile(path, context.put(output / path, f"version/{path}")) for path in result["files"]
+        ),
+        metrics=result["metrics"],
+        library_versions=result["library_versions"],
+        seed=int(job.recipe["seed"]),
+        create_time=datetime.now(UTC),
+    )
+    card = context.put_bytes(model_card(manifest, base, data).encode(), "version/README.md")
+    manifest = replace(manifest, files=(*manifest.files, ManifestFile("README.md", card)))
+    version = ModelVersion(
+        name=manifest.name,
+        training_job=job.name,
+        manifest=context.put_bytes(manifest.to_json(), "version/manifest.json"),
+        model_card=card,
+        base_model=job.base_model,
+        base_model_digest=digest,
+        curation=job.curation,
+        metrics=manifest.metrics,
+        run=job.run,
+        create_time=manifest.create_time,
+    )
+    return lambda tx: job_cases.training_succeeded(tx, job, version, base_reference)
+
+
+def _base_model(context: JobContext, job: TrainingJob) -> tuple[str, ObjectReference]:
+    """Digest and manifest of the job's base model, pinned at its first attempt.
+
+    Raises:
+        NotReady: it is still being prepared.
+        FailedPrecondition: BASE_MODEL_FAILED, its preparation failed; BASE_MODEL_NOT_FOUND.
+    """
+    with context.runtime.database.transaction() as tx:
+        pinned = training_jobs.pinned_base_model(tx.connection, job.name)
+        if pinned is not None:
+            return pinned
+        ready = base_models.find_ready(tx.connection, [job.base_model]).get(job.base_model)
+        preparation = job_of(tx.connection, job.base_model)
+        if preparation is None:
+            known = base_models.known(tx.connection, resources.project_of(job.name))
+            missing = resources.base_model_unknown(job.base_model, known)
+            raise FailedPrecondition(missing.message, reason=missing.reason, metadata=missing.metadata)
+        if not preparation.finished:
+            raise NotReady(_ASK_AGAIN_SECONDS, f"{job.base_model} is being prepared")
+        if ready is None or ready.revision < preparation.revision:
+            raise FailedPrecondition(
+                f"{job.base_model} could not be prepared: {preparation.error_message or preparation.state} "
+                f"Apply it again once this is mended.",
+                reason="BASE_MODEL_FAILED",
+                metadata={"base_model": job.base_model, "reason": preparation.error_reason},
+            )
+        training_jobs.pin_base_model(tx, job.name, ready.digest, ready.manifest)
+        return ready.digest, ready.manifest
+
+
+def _stage_data(context: JobContext, curation: Curation) -> Path:
+    """The folder with the Parquet files of the splits that training may see: never the test split."""
+    manifest = CuratedManifest.from_json(context.fetch(curation.manifest).read_bytes())
+    folder = context.folder.resolve() / "data"
+    folder.mkdir()
+    for split in ("train", "validation"):
+        file = manifest.file(split)
+        if file is not None:
+            (folder / f"{split}.parquet").symlink_to(context.fetch(file.object).resolve())
+    return folder
+
+
+def _fetch_checkpoint(context: JobContext, checkpoint: ObjectReference) -> Path:
+    """Straight into the attempt's folder: nobody else will ask for it."""
+    path = context.folder.resolve() / "resume.safetensors"
+    return context.runtime.objects.get_file(checkpoint, path)
+
+
+def _drop_old_checkpoints(runtime: Runtime) -> None:
+    with runtime.database.transaction() as tx:
+        old = training_jobs.drop_checkpoints_of_finished(tx)
+    _remove(runtime, old)
+
+
+def _remove(runtime: Runtime, uris: Sequence[str]) -> None:
+    for uri in uris:
+        try:
+            runtime.objects.remove(uri)
+        except SartorError as error:  # an object too many harms nobody
+            log.get().warning("training.checkpoint_not_removed", uri=uri, error=error.message)
+
+
+def _job(connection: Connection, name: str) -> TrainingJob:
+    found = training_jobs.find(connection, name)
+    if found is None:
+        raise FailedPrecondition(
+            "the training of this job does not exist any more", reason="TRAINING_JOB_NOT_FOUND"
+        )
+    return found
+
+
+def _curation(connection: Connection, job: str) -> Curation:
+    found = base_models.find_curation(connection, _job(connection, job).curation)
+    if found is None:
+        raise FailedPrecondition(
+            "the curation of this job does not exist any more", reason="CURATION_NOT_FOUND"
+        )
+    return found
