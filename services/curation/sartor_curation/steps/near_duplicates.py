@@ -35,7 +35,7 @@ def drop_near_duplicates(items: Sequence[Item], threshold: float) -> Outcome:
     gone: set[int] = set()
     dropped: list[Dropped] = []
     for number, item in enumerate(order):
-        stays = [(likeness, -first) for first, likeness in similar[number] if first not in gone]
+        stays = [(likeness, -first) for first, likeness in similar.get(number, ()) if first not in gone]
         if stays:
             likeness, negated = max(stays)
             other = order[-negated].key
@@ -52,7 +52,7 @@ def drop_near_duplicates(items: Sequence[Item], threshold: float) -> Outcome:
     return Outcome(
         sorted(kept, key=lambda item: item.place),
         dropped,
-        figures={"threshold": threshold, "pairs": len(similar)},
+        figures={"threshold": threshold, "pairs": sum(map(len, similar.values()))},
     )
 
 
