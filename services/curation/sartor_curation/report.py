@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor_curation.policy import Policy
 from sartor_curation.steps.excerpts import excerpt
-from sartor_curation.steps.item import Item, whole_text
+from sartor_curation.steps.item import Item, shown_text, whole_text
 from sartor_curation.steps.outcome import SAMPLES, Outcome, Sample
 from sartor_curation.steps.splits import Assigned
 from sartor_curation.warning_signs import WarningSign, warnings_for
@@ -225,6 +225,6 @@ def _drop_samples(dropped: Sequence[DroppedBy]) -> list[DropSample]:
         if shown[reason] <= SAMPLES:
             record = one.dropped.item.record
             samples.append(
-                DropSample(record.record_key, reason, one.dropped.detail, excerpt(whole_text(record)))
+                DropSample(record.record_key, reason, one.dropped.detail, excerpt(shown_text(record)))
             )
     return samples

@@ -82,6 +82,12 @@ def with_texts(record: Record, texts: Sequence[str]) -> Record:
     return replace(record, text=texts[0], messages=messages)
 
 
+def shown_text(record: Record) -> str:
+    """Question and answer as people look at them; of a rendered label only the text and the label."""
+    parts = (question(record), answer(record))
+    return " → ".join(part for part in parts if part)
+
+
 def whole_text(record: Record) -> str:
     """All of it in one piece, for people and for counting characters."""
     parts = [*texts_of(record), record.label]
