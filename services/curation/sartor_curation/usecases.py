@@ -105,7 +105,7 @@ def accept_result(
     dropped: Iterator[DroppedRecord],
     splits: Iterator[tuple[str, str, str, str]],
 ) -> None:
-    """The curation succeeded: write what it shows, what it dropped and the splits it decided, and tell the world.
+    """The curation succeeded: keep what it shows, dropped and decided, and tell the world.
 
     Raises:
         NotReady: another curation of the dataset decided splits in between; it is done again with those.
