@@ -1,4 +1,4 @@
-"""The Kafka client under the consumer: subscription, polling, commits, and starting again where a log was lost."""
+"""The Kafka client under the consumer: subscription, polling, commits, and reading a lost and remade topic anew."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from sartor_platform.settings import PlatformSettings
 from sartor_platform.topics import Topic, Topics, client_settings
 
 _ASK_SECONDS = 2.0
+_REWIND_SECONDS = 30.0
 _MAX_RECORDS = 2000
-
-
-class TopicReplaced(Exception):
-    """A consumed topic has another id: the broker lost its log, and our offsets mean nothing in the new one."""
 
 
 class ConsumerClient:
@@ -35,14 +32,12 @@ class ConsumerClient:
         self._wanted = wanted
         self._client: Any = None
         self._strict: dict[str, bool] = {}
-        self._ids: dict[str, str] = {}
-        self._from_start: set[str] = set()
         self._asked = 0.0
+        self._ids: dict[str, str] = {}
+        self._replaced: dict[str, float] = {}
         self._held: set[Any] = set()
         self._read_to: dict[Any, int] = {}
-        self._lock = threading.Lock()
-        self._gone: set[Any] = set()
-        self._new: set[Any] = set()
+        self._membership = _Membership()
 
     def is_strict(self, topic: str) -> bool:
         """Whether an unknown event type is an error in this topic."""
@@ -52,23 +47,21 @@ class ConsumerClient:
         """New records by partition, and the partitions that were taken away since (drop what is held of them first).
 
         Raises:
-            TopicReplaced, KafkaError: close and poll again.
+            KafkaError: close and poll again.
         """
-        self._subscribe()
+        rewound = self._ask_topics()
         if not self._strict:
             time.sleep(patience_seconds)
             return {}, set()
         records = self._client.poll(timeout_ms=int(patience_seconds * 1000), max_records=_MAX_RECORDS)
-        with self._lock:
-            gone, self._gone = self._gone, set()
-            new, self._new = self._new, set()
-        restarted = self._rewind(new)
-        for key in restarted:
+        gone, new = self._membership.changes()
+        rewound |= self._rewind({key for key in new if time.monotonic() < self._replaced.get(key.topic, 0.0)})
+        for key in rewound:
             records.pop(key, None)
         self._held -= gone
         self._read_to.update((key, held[-1].offset + 1) for key, held in records.items())
         self._show_lag()
-        return records, gone | restarted
+        return records, gone | rewound
 
     def hold(self, keys: set[Any]) -> None:
         """Fetch nothing from these partitions for now; go on with those held before."""
@@ -85,68 +78,75 @@ class ConsumerClient:
         from kafka.errors import CommitFailedError, RebalanceInProgressError
         from kafka.structs import OffsetAndMetadata
 
-        with self._lock:
-            kept = {key: offset for key, offset in offsets.items() if key not in self._gone}
+        kept = {key: OffsetAndMetadata(offset) for key, offset in offsets.items() if not self._membership.lost(key)}
         if not kept:
             return
         try:
-            self._client.commit(
-                {key: OffsetAndMetadata(offset) for key, offset in kept.items()}, timeout_ms=10_000
-            )
+            self._client.commit(kept, timeout_ms=10_000)
         except (CommitFailedError, RebalanceInProgressError) as error:
             log.get().info("consumer.commit_overtaken", error=str(error))
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group. Waits for a join that is on its way: Tansu never forms a group again whose leader left then."""
         dropped, self._client = self._client, None
-        self._strict = {}
-        self._asked = 0.0
-        self._held = set()
-        self._read_to = {}
-        self._gone = set()
-        self._new = set()
-        if dropped is not None:
-            dropped.close(autocommit=False, timeout_ms=3_000)
-
-    def _subscribe(self) -> None:
-        if time.monotonic() - self._asked < _ASK_SECONDS:
+        self._strict, self._asked, self._held, self._read_to = {}, 0.0, set(), {}
+        membership, self._membership = self._membership, _Membership()
+        if dropped is None:
             return
-        wanted = {t.name: t.strict for t in (Topic(w) if isinstance(w, str) else w for w in self._wanted())}
-        ids = self._topics.ids(list(wanted)) if wanted else {}
-        if set(ids) != set(wanted):
-            self._topics.ensure(list(wanted))
-            ids = self._topics.ids(list(wanted))
+        until = time.monotonic() + self._settings.kafka_session_timeout_ms / 1000
+        while not membership.joined and time.monotonic() < until:
+            dropped.poll(timeout_ms=100, max_records=1)
+        if membership.joined:
+            dropped.close(autocommit=False, timeout_ms=3_000)
+        else:
+            dropped._client.close()  # says no goodbye: the broker will find out by itself
+
+    def _ask_topics(self) -> set[Any]:
+        """Keep up with the topics that are wanted and with what the broker has. Returns the partitions it rewound."""
+        from kafka.errors import KafkaError
+
+        if time.monotonic() - self._asked < _ASK_SECONDS:
+            return set()
+        try:
+            wanted = {t.name: t.strict for t in (Topic(w) if isinstance(w, str) else w for w in self._wanted())}
+            replaced = self._look_after(set(wanted))
+        except Exception as error:
+            if not self._strict:
+                raise
+            # The answer can wait; what we have goes on.
+            log.get().warning("consumer.topics_unknown", error=f"{type(error).__name__}: {error}".strip())
+            self._asked = time.monotonic() - (0 if isinstance(error, KafkaError) else _ASK_SECONDS / 2)
+            return set()
+        self._subscribe(wanted)
+        self._asked = time.monotonic()
+        return self._rewind({key for key in self._client.assignment() if key.topic in replaced})
+
+    def _look_after(self, wanted: set[str]) -> set[str]:
+        ids = self._topics.ids(wanted) if wanted else {}
+        if set(ids) != wanted:
+            self._topics.ensure(wanted)
+            ids = self._topics.ids(wanted)
         replaced = {name for name, id_ in ids.items() if self._ids.get(name, id_) != id_}
-        self._ids = {**self._ids, **ids}
+        self._ids.update(ids)
         if replaced:
-            self._from_start |= replaced
-            raise TopicReplaced(f"{', '.join(sorted(replaced))} was made anew by the broker; read from its start")
+            # Offsets mean nothing in the new log, whoever committed them there; what was seen is in the inbox.
+            log.get().warning("consumer.reads_anew", topics=sorted(replaced))
+            self._replaced.update(dict.fromkeys(replaced, time.monotonic() + _REWIND_SECONDS))
+        return replaced
+
+    def _subscribe(self, wanted: dict[str, bool]) -> None:
         if self._client is None:
             self._client = _consumer(self._settings, self._group)
         if set(wanted) != set(self._strict) and wanted:
             log.get().info("consumer.subscribes", topics=sorted(wanted), group=self._group)
-            self._client.subscribe(topics=sorted(wanted), listener=_listener(self._assigned, self._revoked))
+            self._client.subscribe(topics=sorted(wanted), listener=_listener(self._membership))
         self._strict = wanted
-        self._asked = time.monotonic()
 
-    def _rewind(self, assigned: set[Any]) -> set[Any]:
-        """Read replaced topics from their start, whatever an old member may have committed there."""
-        restarted = {key for key in assigned if key.topic in self._from_start}
-        restarted &= self._client.assignment()
-        if restarted:
-            self._client.seek_to_beginning(*restarted)
-            self._from_start -= {key.topic for key in restarted}
-        return restarted
-
-    # The client calls these from its own thread.
-    def _revoked(self, keys: Iterable[Any]) -> None:
-        with self._lock:
-            self._gone |= set(keys)
-            self._new -= set(keys)
-
-    def _assigned(self, keys: Iterable[Any]) -> None:
-        with self._lock:
-            self._new |= set(keys)
+    def _rewind(self, keys: set[Any]) -> set[Any]:
+        keys &= self._client.assignment()
+        if keys:
+            self._client.seek_to_beginning(*keys)
+        return keys
 
     def _show_lag(self) -> None:
         lags = dict.fromkeys(self._strict, 0)
@@ -156,6 +156,39 @@ class ConsumerClient:
                 lags[key.topic] += max(end - self._read_to[key], 0)
         for topic, lag in lags.items():
             metrics.CONSUMER_LAG.labels(topic).set(lag)
+
+
+class _Membership:
+    """What the client says of our place in the group. It speaks from a thread of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._gone: set[Any] = set()
+        self._new: set[Any] = set()
+        self.joined = False
+
+    def revoked(self, keys: Iterable[Any]) -> None:
+        with self._lock:
+            self.joined = False
+            self._gone |= set(keys)
+            self._new -= set(keys)
+
+    def assigned(self, keys: Iterable[Any]) -> None:
+        with self._lock:
+            self.joined = True
+            self._new |= set(keys)
+
+    def changes(self) -> tuple[set[Any], set[Any]]:
+        """Partitions that were taken and that were given since it was asked last."""
+        with self._lock:
+            changes = self._gone, self._new
+            self._gone, self._new = set(), set()
+            return changes
+
+    def lost(self, key: Any) -> bool:
+        """Whether the partition was taken away and nobody has asked yet."""
+        with self._lock:
+            return key in self._gone
 
 
 def _consumer(settings: PlatformSettings, group: str) -> Any:
@@ -177,19 +210,19 @@ def _consumer(settings: PlatformSettings, group: str) -> Any:
     )
 
 
-def _listener(assigned: Callable[[Iterable[Any]], None], revoked: Callable[[Iterable[Any]], None]) -> Any:
+def _listener(membership: _Membership) -> Any:
     from kafka import ConsumerRebalanceListener
 
     class Listener(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
         """Passes the client's calls on."""
 
-        def on_partitions_assigned(self, assigned_partitions: Iterable[Any]) -> None:
-            assigned(assigned_partitions)
+        def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+            membership.assigned(assigned)
 
-        def on_partitions_revoked(self, revoked_partitions: Iterable[Any]) -> None:
-            revoked(revoked_partitions)
+        def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+            membership.revoked(revoked)
 
-        def on_partitions_lost(self, lost_partitions: Iterable[Any]) -> None:
-            revoked(lost_partitions)
+        def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+            membership.revoked(lost)
 
     return Listener()

@@ -83,25 +83,23 @@ class ObjectStore:
 
     def stream(self, reference: ObjectReference) -> Iterator[bytes]:
         """The object's bytes in chunks. A wrong digest is raised after the last one; raises as `get_file`."""
-        bucket, key = _address(reference.uri)
         digest = hashlib.sha256()
-        size = 0
-        with _store_errors(reference.uri):
-            response = self._minio().get_object(bucket, key)
-            try:
-                for chunk in response.stream(_CHUNK_BYTES):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    yield chunk
-            finally:
-                response.close()
-                response.release_conn()
+        for chunk in self._read(reference.uri):
+            digest.update(chunk)
+            yield chunk
         if digest.hexdigest() != reference.sha256:
             raise DigestMismatch(
                 f"{reference.uri} is not the object it should be: its SHA-256 is {digest.hexdigest()},"
                 f" expected {reference.sha256}; write it again and refer to it by its own digest",
                 metadata={"uri": reference.uri, "expected": reference.sha256, "actual": digest.hexdigest()},
             )
+
+    def digest(self, uri: str) -> str:
+        """SHA-256 in hex of an object that came without one: it is read once for it; raises as `get_file`."""
+        digest = hashlib.sha256()
+        for chunk in self._read(uri):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def stat(self, uri: str) -> ObjectStat:
         """Size of an object; raises ObjectNotFound or Unavailable."""
@@ -130,6 +128,16 @@ class ObjectStore:
     def uri(self, key: str) -> str:
         """The URI of a key in our bucket."""
         return f"s3://{self._bucket}/{key}"
+
+    def _read(self, uri: str) -> Iterator[bytes]:
+        bucket, key = _address(uri)
+        with _store_errors(uri):
+            response = self._minio().get_object(bucket, key)
+            try:
+                yield from response.stream(_CHUNK_BYTES)
+            finally:
+                response.close()
+                response.release_conn()
 
     def _put(self, key: str, data: BinaryIO, length: int) -> ObjectReference:
         reader = _Hashing(data)

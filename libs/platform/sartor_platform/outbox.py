@@ -176,6 +176,10 @@ class Relay:
             for row in rows
         ]
         self._producer.flush(timeout=25)
+        if any(future.succeeded() and future.value.offset < 0 for _, _, future in futures):
+            # "A duplicate": so says a broker that lost its log to a producer id it has given away again, too. Nothing
+            # of it may have been kept; sent again, a true duplicate harms nobody.
+            return [], PublishFailed("the broker took new events for old ones")
         published: list[int] = []
         failed_keys: set[str] = set()
         failure: BaseException | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer
 from sqlalchemy import text
 
 from sartor_platform.consumer import BatchHandler, Consumer, Handler
@@ -37,6 +38,25 @@ def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError("it did not happen")
+
+
+def read_all(settings: PlatformSettings, topic: str, count: int) -> list[Any]:
+    """The first `count` messages of a topic."""
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
+    )
+    try:
+        found: list[Any] = []
+
+        def enough() -> bool:
+            for records in consumer.poll(timeout_ms=200).values():
+                found.extend(records)
+            return len(found) >= count
+
+        until(enough)
+        return found
+    finally:
+        consumer.close()
 
 
 class Platform:

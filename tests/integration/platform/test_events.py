@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaProducer
 from sartor.training.v1.training_events_pb2 import BaseModelReady
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sartor_platform.consumer import BatchHandler
 from sartor_platform.errors import InvalidArgument, Unavailable
 from sartor_platform.topics import Topic
-from tests.integration.platform.conftest import Platform, Seen, until
+from tests.integration.platform.conftest import Platform, Seen, read_all, until
 
 READY = BaseModelReady.DESCRIPTOR.full_name
 
@@ -42,24 +42,6 @@ def binary(id_: str, type_: str = READY, **more: str) -> dict[str, str]:
     return {"ce_specversion": "1.0", "ce_id": id_, "ce_source": "/elsewhere", "ce_type": type_, **more}
 
 
-def read_all(platform: Platform, topic: str, count: int) -> list[Any]:
-    consumer = KafkaConsumer(
-        topic, bootstrap_servers=platform.settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
-    )
-    try:
-        found: list[Any] = []
-
-        def enough() -> bool:
-            for records in consumer.poll(timeout_ms=200).values():
-                found.extend(records)
-            return len(found) >= count
-
-        until(enough)
-        return found
-    finally:
-        consumer.close()
-
-
 def test_an_event_arrives_with_all_it_was_published_with(platform: Platform, seen: Seen) -> None:
     """Type, subject, run, generation, trace and message survive the way over Kafka."""
     platform.relay()
@@ -71,7 +53,7 @@ def test_an_event_arrives_with_all_it_was_published_with(platform: Platform, see
     assert event.message.base_model == "projects/p/baseModels/b"
     assert event.source == f"/sartor/{platform.service}"
     assert event.traceparent.startswith("00-")
-    (record,) = read_all(platform, platform.topic, 1)
+    (record,) = read_all(platform.settings, platform.topic, 1)
     headers = dict(record.headers)
     assert headers["content-type"] == b"application/json"
     assert headers["ce_specversion"] == b"1.0"
@@ -154,7 +136,7 @@ def test_poison_goes_to_the_dead_letters_and_the_consumer_goes_on(platform: Plat
     )
     platform.consumer({READY: handler})
     until(lambda: seen.events)
-    letters = read_all(platform, f"{platform.topic}.dlq", 4)
+    letters = read_all(platform.settings, f"{platform.topic}.dlq", 4)
     reasons = [dict(letter.headers)["sartor_reason"].decode() for letter in letters]
     assert sorted(reasons) == ["BAD_CLOUD_EVENT", "BAD_CLOUD_EVENT", "BAD_EVENT_DATA", "SOURCE_CLOSED"]
     refused = next(dict(letter.headers) for letter in letters if b"SOURCE_CLOSED" in dict(letter.headers).values())
@@ -179,7 +161,7 @@ def test_a_poisoned_batch_loses_only_the_poison(platform: Platform) -> None:
     platform.consumer({READY: BatchHandler(handler)})
     until(lambda: len(kept) >= 4)
     assert kept == ["a", "b", "c", "e"]
-    letters = read_all(platform, f"{platform.topic}.dlq", 2)
+    letters = read_all(platform.settings, f"{platform.topic}.dlq", 2)
     assert [dict(letter.headers)["sartor_reason"] for letter in letters] == [b"BAD_ROW", b"BAD_EVENT_DATA"]
 
 
@@ -196,7 +178,7 @@ def test_a_handler_that_keeps_breaking_is_put_aside_without_its_secrets(platform
     send(platform, platform.topic, (binary("bug"), b"{}", "k"), (binary("next"), b"{}", "k"))
     platform.consumer({READY: handler})
     until(lambda: seen.events)
-    (letter,) = read_all(platform, f"{platform.topic}.dlq", 1)
+    (letter,) = read_all(platform.settings, f"{platform.topic}.dlq", 1)
     headers = dict(letter.headers)
     assert headers["sartor_reason"] == b"INTERNAL"
     assert b"password" not in headers["sartor_message"]
@@ -213,7 +195,7 @@ def test_unknown_types_are_ignored_on_a_service_topic_and_put_aside_on_a_strict_
         send(platform, topic, (unknown, b"{}", "k"), (binary(f"known-{topic}"), b"{}", "k"))
     platform.consumer({READY: seen}, [platform.topic, Topic(strict, strict=True)])
     until(lambda: len(seen.events) == 2)
-    (letter,) = read_all(platform, f"{strict}.dlq", 1)
+    (letter,) = read_all(platform.settings, f"{strict}.dlq", 1)
     assert dict(letter.headers)["sartor_reason"] == b"UNKNOWN_EVENT_TYPE"
     assert READY.encode() in dict(letter.headers)["sartor_message"]
     assert not platform.rows("SELECT 1 FROM inbox WHERE id = 'u'")
