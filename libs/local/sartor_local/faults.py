@@ -11,6 +11,7 @@ LocalError
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -82,7 +83,7 @@ class NotRunning(LocalError):
 def explain(log_tail: str, ports: tuple[int, ...] = ()) -> str:
     """The likely reason for a server's end, read from the last lines of its log, and what to do next."""
     low = log_tail.lower()
-    if "address already in use" in low or "could not bind" in low or "failed to bind" in low:
+    if any(words in low for words in ("address already in use", "addrinuse", "could not bind")):
         which = ", ".join(str(port) for port in ports) or "one of its ports"
         return f"a port is taken by another program ({which}). Stop that program, then start again."
     if "no space left on device" in low or "disk quota exceeded" in low:
@@ -91,5 +92,15 @@ def explain(log_tail: str, ports: tuple[int, ...] = ()) -> str:
         return "it may not read or write its files (permission denied). Check the owner of the data folder."
     if "cannot allocate memory" in low or "out of memory" in low:
         return "there is not enough memory. Close other programs, then start again."
-    last = [line.strip() for line in log_tail.splitlines() if line.strip()][-3:]
+    last = [_spoken(line) for line in log_tail.splitlines() if line.strip()][-3:]
     return "its last words were:\n    " + "\n    ".join(last) if last else "it ended without a word."
+
+
+def _spoken(line: str) -> str:
+    """A log line as people read it: of a JSON line the event and its error."""
+    try:
+        entry = json.loads(line)
+        words = [str(entry[key]) for key in ("event", "error", "reason") if entry.get(key)]
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return line.strip()
+    return ": ".join(words) or line.strip()

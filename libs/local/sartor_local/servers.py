@@ -80,7 +80,6 @@ def postgres(
         "log_timezone": "UTC",
         "fsync": "on" if durable else "off",
         "full_page_writes": "on" if durable else "off",
-        "synchronous_commit": "on" if durable else "off",
     }
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     log = folder.log_of("postgres")
