@@ -1,0 +1,44 @@
+"""`python -m sartor_ingestion server|worker|migrate`: the wiring."""
+
+from __future__ import annotations
+
+import sys
+
+from sartor_platform.runtime import Runtime
+from sartor_platform.service import ServiceDefinition, main
+from sartor_platform.ticks import Tick
+
+from sartor_ingestion import events, service, worker
+from sartor_ingestion.settings import IngestionSettings
+from sartor_ingestion.store import imports
+from sartor_ingestion.usecases import snapshots
+
+
+def _ticks(_runtime: Runtime) -> list[Tick]:
+    return [Tick("cut_snapshots", 0.5, _cut_snapshots), Tick("forget_rejected", 3600.0, _forget_rejected)]
+
+
+def _cut_snapshots(runtime: Runtime) -> None:
+    with runtime.database.transaction() as tx:
+        snapshots.cut_due(tx)
+
+
+def _forget_rejected(runtime: Runtime) -> None:
+    with runtime.database.transaction() as tx:
+        imports.forget_rejected(tx, runtime.settings.rejected_retention_seconds)
+
+
+DEFINITION = ServiceDefinition(
+    name="ingestion",
+    package="sartor_ingestion",
+    settings=IngestionSettings,
+    servicers=service.servicers,
+    topics=events.topics,
+    handlers=events.handlers,
+    job_kinds=worker.job_kinds,
+    ticks=_ticks,
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main(DEFINITION))

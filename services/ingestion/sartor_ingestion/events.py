@@ -1,0 +1,96 @@
+"""The visible table: event type → use case. Data events come from other systems, on the sources' topics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from sartor.ingestion.v1 import ingestion_events_pb2 as messages
+from sartor_datasets.manifests import ObjectReference
+from sartor_datasets.strict_json import ManifestInvalid
+from sartor_platform.consumer import BatchHandler, Handler
+from sartor_platform.errors import FieldViolation, InvalidArgument
+from sartor_platform.events import Event
+from sartor_platform.runtime import Runtime
+from sartor_platform.topics import Topic
+from sartor_platform.transaction import Transaction
+
+from sartor_ingestion import service_messages
+from sartor_ingestion.resources import DATASET, DEFAULT_TOPIC, SOURCE
+from sartor_ingestion.store import sources
+from sartor_ingestion.usecases import imports, records, snapshots
+
+_NO_DIGEST = "0" * 64
+
+
+def handlers(runtime: Runtime) -> Mapping[str, Handler | BatchHandler]:
+    """Event type → use case."""
+    return {
+        messages.RecordsPublished.DESCRIPTOR.full_name: BatchHandler(take_records),
+        messages.ObjectPublished.DESCRIPTOR.full_name: partial(start_import, runtime.settings.s3_bucket),
+        messages.SnapshotRequested.DESCRIPTOR.full_name: request_snapshot,
+    }
+
+
+def topics(runtime: Runtime) -> Sequence[Topic]:
+    """The default topic and those of the sources. Strict: a type we do not know is the sender's mistake."""
+    with runtime.database.read() as connection:
+        named = sources.topics(connection)
+    return [Topic(name, strict=True) for name in sorted({DEFAULT_TOPIC, *named})]
+
+
+def take_records(tx: Transaction, events: Sequence[Event]) -> None:
+    """RecordsPublished: small records inline."""
+    records.take_records(tx, [_delivery(event) for event in events])
+
+
+def start_import(own_bucket: str, tx: Transaction, event: Event) -> None:
+    """ObjectPublished: a file that lies in an object store."""
+    published: messages.ObjectPublished = event.message
+    SOURCE.parse(published.source, field="source")
+    found = published.object
+    try:
+        ObjectReference(found.uri, found.sha256 or _NO_DIGEST, found.size_bytes)
+    except ManifestInvalid as error:
+        violation = FieldViolation(f"object.{error.path}", error.problem)
+        raise InvalidArgument(
+            f"the object is not usable: {error}", reason="BAD_OBJECT_REFERENCE", violations=[violation]
+        ) from error
+    arriving = imports.Arriving(
+        source=published.source,
+        uri=found.uri,
+        sha256=found.sha256,
+        size_bytes=found.size_bytes,
+        file_name=PurePosixPath(found.uri).name,
+        format=service_messages.data_format(published.format),
+    )
+    imports.start_import(tx, arriving, _sender(event), own_bucket)
+
+
+def request_snapshot(tx: Transaction, event: Event) -> None:
+    """SnapshotRequested: seal what is pending now."""
+    dataset = event.message.dataset
+    DATASET.parse(dataset, field="dataset")
+    snapshots.request_snapshot(tx, dataset, _sender(event))
+
+
+def _delivery(event: Event) -> records.Delivery:
+    source = event.message.source
+    SOURCE.parse(source, field="source")
+    return records.Delivery(source, _rows(event), event.position, event.time)
+
+
+def _rows(event: Event) -> Sequence[Any]:
+    """The rows as they were sent: a Struct would turn whole numbers into floating point ones."""
+    if "json" in event.headers["content-type"]:
+        rows: list[Any] = json.loads(event.data).get("records", [])
+        return rows
+    return [MessageToDict(record) for record in event.message.records]
+
+
+def _sender(event: Event) -> str:
+    return f"event:{event.source}"[:200]

@@ -1,0 +1,1 @@
+"""One function for each request, event or job result: validate, change state, publish, in one transaction."""

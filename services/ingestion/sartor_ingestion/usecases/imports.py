@@ -1,0 +1,158 @@
+"""Imports: a file is on its way into a dataset, was read, or could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sartor_datasets.manifests import ObjectReference
+from sartor_platform import log
+from sartor_platform.errors import PermissionDenied
+from sartor_platform.jobs import Job
+from sartor_platform.names import new_id
+from sartor_platform.transaction import Transaction
+
+from sartor_ingestion import resources
+from sartor_ingestion.rejection import Rejection
+from sartor_ingestion.resources import IMPORT, Import, project_of
+from sartor_ingestion.store import arrivals, datasets, imports, snapshots, sources
+from sartor_ingestion.store.sources import SourceOnDuty
+from sartor_ingestion.usecases.records import RECORDS
+from sartor_ingestion.usecases.snapshots import cut_if_full
+
+IMPORT_JOB = "import"
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A file that lies in an object store. An empty sha256 is not verified, only recorded."""
+
+    source: str
+    uri: str
+    sha256: str
+    size_bytes: int
+    file_name: str
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """What an import job made of its file. Its records wait in the batch `batch_id`."""
+
+    batch_id: str
+    abandoned_batch_ids: Sequence[str]
+    """Batches that earlier attempts may have staged."""
+    reference: ObjectReference
+    format: str
+    segments: Sequence[tuple[str, ObjectReference, int]]
+    """Name, object and rows of each."""
+    accepted: int
+    rejected: int
+    unchanged: int
+    rejections: Sequence[Rejection]
+    """The first of the rejected rows; all are counted."""
+
+
+def on_duty(tx: Transaction, name: str) -> SourceOnDuty:
+    """Raises NotFound: SOURCE_NOT_FOUND."""
+    found = sources.sources_on_duty(tx.connection, [name])
+    if name not in found:
+        raise resources.source_not_found(name)
+    return found[name]
+
+
+def start_import(tx: Transaction, file: Arriving, created_by: str, own_bucket: str) -> Import:
+    """Leave a file for an import job.
+
+    Raises:
+        NotFound: SOURCE_NOT_FOUND.
+        PermissionDenied: OBJECT_OF_ANOTHER_PROJECT: it lies in our bucket, outside the project's prefix.
+    """
+    source = on_duty(tx, file.source)
+    project = project_of(source.name)
+    ours = f"s3://{own_bucket}/"
+    inside = file.uri.startswith(f"{ours}{project}/") and not {".", ".."} & set(file.uri.split("/"))
+    if file.uri.startswith(ours) and not inside:
+        raise PermissionDenied(
+            f"{file.uri} does not belong to project {project}: in this bucket a project reads only what lies"
+            f" under {ours}{project}/; put the object there, or into a bucket of your own",
+            reason="OBJECT_OF_ANOTHER_PROJECT",
+            metadata={"uri": file.uri, "project": project},
+        )
+    name = IMPORT.format(project=project, import_id=new_id())
+    imports.add_import(
+        tx,
+        name=name,
+        project=project,
+        source=source,
+        uri=file.uri,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        file_name=file.file_name,
+        data_format=file.format,
+        created_by=created_by,
+    )
+    datasets.add_open_imports(tx, source.dataset_id, 1)
+    tx.enqueue(IMPORT_JOB, resource=name, project=project, revision=source.revision, payload={"import": name})
+    return get_import(tx, name)
+
+
+def get_import(tx: Transaction, name: str) -> Import:
+    """An import that exists."""
+    found = imports.find(tx.connection, name)
+    if found is None:
+        raise resources.import_not_found(name)
+    return found
+
+
+def accept_import(tx: Transaction, name: str, read: ReadFile) -> None:
+    """The file was read: its records are pending from now on."""
+    source_id, dataset_id = imports.target_of(tx.connection, name)
+    dataset = datasets.lock(tx, [dataset_id])[dataset_id]
+    if read.accepted:
+        through = arrivals.add_batch(tx, read.batch_id, dataset_id, read.accepted)
+        for index, (segment, reference, rows) in enumerate(read.segments):
+            snapshots.add_segment(
+                tx,
+                segment,
+                dataset_id,
+                reference,
+                rows,
+                batch_id=read.batch_id,
+                batch_index=index,
+                batch_sequence=through,
+            )
+        arrivals.count_pending(tx, {source_id: read.accepted})
+    imports.add_rejections(tx, dataset_id, read.rejections, name)
+    imports.finish_import(
+        tx,
+        name,
+        sha256=read.reference.sha256,
+        size_bytes=read.reference.size_bytes,
+        data_format=read.format,
+        accepted=read.accepted,
+        rejected=read.rejected,
+        unchanged=read.unchanged,
+    )
+    arrivals.drop_staged(tx, read.abandoned_batch_ids)
+    datasets.add_open_imports(tx, dataset_id, -1)
+    datasets.add_pending(tx, dataset_id, accepted=read.accepted, rejected=read.rejected)
+    if read.accepted:
+        cut_if_full(tx, dataset, added=read.accepted, through=through)
+    RECORDS.labels("import", "accepted").inc(read.accepted)
+    RECORDS.labels("import", "rejected").inc(read.rejected)
+    log.get().info("import.done", name=name, accepted=read.accepted, rejected=read.rejected)
+
+
+def import_failed(tx: Transaction, job: Job, reason: str, message: str) -> None:
+    """The import stays, failed, and what its attempts left is deleted."""
+    name = str(job.payload["import"])
+    _, dataset_id = imports.target_of(tx.connection, name)
+    datasets.add_open_imports(tx, dataset_id, -1)
+    arrivals.drop_staged(tx, batch_ids(job))
+    log.get().warning("import.failed", name=name, reason=reason, error=message)
+
+
+def batch_ids(job: Job) -> list[str]:
+    """The batches that the attempts of a job so far may have staged; the last is this attempt's."""
+    return [f"{job.id}-{attempt}" for attempt in range(1, max(job.attempt, 1) + 1)]
