@@ -1,4 +1,4 @@
-"""`sartor up` on an empty data folder: seconds until everything is ready (up_seconds), and again on a full one."""
+"""`sartor up` on an empty data folder: seconds until everything is ready (up_seconds), and once more."""
 
 from __future__ import annotations
 

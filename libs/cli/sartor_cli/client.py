@@ -58,6 +58,8 @@ class Sartor:
         return cls(stack.targets, stack)
 
     def _channel(self, service: str) -> grpc.Channel:
+        if service not in self._targets:
+            raise CommandFailed(f"The {service} service is not part of this stack.", "See `sartor status`.")
         if service not in self._channels:
             self._channels[service] = channel(self._targets[service])
         return self._channels[service]
