@@ -1,7 +1,7 @@
-"""Memory of all servers, relays, consumers and idle workers together (idle_pss_mb), base servers and engine aside.
+"""Memory of all servers, relays, consumers and idle workers together (idle_pss_mb), without the base servers.
 
-PSS counts a page shared by n processes as 1/n in each, so the sum is what they really take together. Children of
-the processes count; the supervisor and the base servers are stated beside it.
+PSS counts a page shared by n processes as 1/n in each, so the sum is what they really take together. Children
+count too; the supervisor and the base servers are stated beside it.
 """
 
 from __future__ import annotations
