@@ -3,6 +3,7 @@ own."""
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def load_model(
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    # The library warns about names inside itself and peft; nobody who reads our log can act on it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|peft\.")
     _check_folder(folder)
     model = AutoModelForCausalLM.from_pretrained(
         str(folder),

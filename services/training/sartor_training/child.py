@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -85,7 +86,9 @@ class _Training:
             self,
             load_checkpoint(Path(checkpoint)) if checkpoint else None,
         )
+        resumed_at, before, begun = training.step, training.tokens, time.perf_counter()
         outcome = training.run()
+        seconds = time.perf_counter() - begun
         self._report(0.98, stage="saving")
         self._save(outcome)
         metrics = {
@@ -96,7 +99,9 @@ class _Training:
             "tokens_per_epoch": train.tokens,
             "supervised_tokens_per_epoch": train.supervised_tokens,
             "validation_rows": len(validation.rows),
-            "resumed_at_step": training.first_step,
+            "resumed_at_step": resumed_at,
+            "seconds": seconds,
+            "tokens_per_second": (outcome.metrics["tokens"] - before) / seconds,
         }
         return {"metrics": metrics, "library_versions": _library_versions(), "files": self._files()}
 

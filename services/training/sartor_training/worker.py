@@ -37,6 +37,14 @@ from sartor_training.usecases import training_jobs as job_cases
 Accept = Callable[[Transaction], None]
 
 _ASK_AGAIN_SECONDS = 2.0
+_LAST_FIGURES = (
+    ("loss", "training_loss"),
+    ("validation_loss", "validation_loss"),
+    ("tokens_per_second", "tokens_per_second"),
+    ("tokens", "tokens"),
+    ("step", "steps"),
+    ("steps", "planned_steps"),
+)
 
 
 def job_kinds(_runtime: Runtime) -> Sequence[JobKind]:
@@ -160,7 +168,11 @@ def keep_checkpoint(context: JobContext, message: dict[str, Any]) -> None:
 
 def finish_training(context: JobContext, result: dict[str, Any]) -> Accept:
     """Upload the version's files, its manifest and its card."""
-    context.report(0.99, stage="uploading")
+    context.report(
+        0.99,
+        stage="uploading",
+        **{name: result["metrics"][key] for name, key in _LAST_FIGURES if key in result["metrics"]},
+    )
     name = context.job.resource
     with context.runtime.database.read() as connection:
         job, curation = _job(connection, name), _curation(connection, name)

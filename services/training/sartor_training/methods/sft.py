@@ -92,9 +92,14 @@ class SupervisedFineTuning:
             self._restore(resume)
 
     @property
-    def first_step(self) -> int:
-        """Where `run` begins: 0, or the step of the checkpoint."""
+    def step(self) -> int:
+        """Steps done; before `run` it is 0, or the step of the checkpoint."""
         return self._course.step
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens trained on so far, padding not counted."""
+        return self._course.tokens
 
     def run(self) -> Outcome:
         """Train to the end, or until validation no longer improves.
