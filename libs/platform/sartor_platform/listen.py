@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -46,9 +47,14 @@ class Listener:
 
     def stop(self) -> None:
         """Stop listening."""
+        import psycopg
+
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        if self._thread is None:
+            return
+        with contextlib.suppress(psycopg.Error), self._database.connect() as connection:
+            connection.execute("SELECT pg_notify(%s, 'stop')", [self._database.channel])
+        self._thread.join(timeout=5)
 
     def _run(self) -> None:
         import psycopg
