@@ -1,0 +1,1 @@
+"""Deployment: approved model versions are built, checked through their engine, and answer users."""

@@ -1,0 +1,1 @@
+"""Weights for an engine: base model and adapter become one GGUF file."""

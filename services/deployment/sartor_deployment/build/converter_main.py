@@ -1,0 +1,63 @@
+"""What runs in the converter's process: llama.cpp's converter, with one gap closed.
+
+The converter knows a tokenizer's pre-tokenizer by a hash over one text, so it refuses every vocabulary it
+has not seen, even where the pre-tokenizer is one that llama.cpp has. Here an unknown hash is answered from
+what tokenizer.json itself says. A wrong guess cannot go live: the parity check compares the engine's tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# The split patterns llama.cpp implements under these names (src/llama-vocab.cpp).
+_PATTERNS = {
+    "llama-bpe": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+
+
+def pre_tokenizer_name(tokenizer: dict[str, Any]) -> str | None:
+    """llama.cpp's name of the pre-tokenizer that a tokenizer.json describes, or None without such."""
+    described = tokenizer.get("pre_tokenizer") or {}
+    parts = described.get("pretokenizers", []) if described.get("type") == "Sequence" else [described]
+    kinds = [part.get("type") for part in parts]
+    if not parts or kinds[-1] != "ByteLevel" or parts[-1].get("add_prefix_space"):
+        return None
+    by_regex = parts[-1].get("use_regex", True)
+    if kinds == ["ByteLevel"] and by_regex:
+        return "gpt-2"
+    if kinds == ["Digits", "ByteLevel"] and by_regex and parts[0].get("individual_digits"):
+        return "smollm"
+    if kinds == ["Split", "ByteLevel"] and not by_regex and parts[0].get("behavior") == "Isolated":
+        pattern = parts[0].get("pattern", {}).get("Regex")
+        return next((name for name, known in _PATTERNS.items() if known == pattern), None)
+    return None
+
+
+def main() -> None:
+    """Run the converter with this process's arguments."""
+    import convert_hf_to_gguf  # type: ignore[import-not-found]
+    from conversion.base import TextModel  # type: ignore[import-not-found]
+
+    by_hash = TextModel.get_vocab_base_pre
+
+    def by_hash_or_description(model: Any, tokenizer: Any) -> str:
+        try:
+            return str(by_hash(model, tokenizer))
+        except NotImplementedError:
+            described = json.loads((Path(model.dir_model) / "tokenizer.json").read_text(encoding="utf-8"))
+            name = pre_tokenizer_name(described)
+            if name is None:
+                raise
+            return name
+
+    TextModel.get_vocab_base_pre = by_hash_or_description
+    convert_hf_to_gguf.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""From a model version's files to one GGUF file: merge, convert, quantise. Runs in a job's child."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sartor_platform.errors import FailedPrecondition
+from sartor_platform.worker import Report
+
+from sartor_deployment.build.converter import convert
+
+
+def build(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, Any]:
+    """Write `weights.gguf` into the job's folder.
+
+    Task:
+        base: folder of the prepared base model.
+        version: folder with the version's files: an adapter in peft's format, or full weights.
+        quantization: Q8_0 or F16.
+        converter: folder of llama.cpp's converter.
+    Raises:
+        FailedPrecondition: the adapter does not fit, the converter is missing or refuses the model.
+    """
+    started = time.monotonic()
+    base, version, model = Path(task["base"]), Path(task["version"]), folder / "model"
+    if (version / "adapter_config.json").exists():
+        report(0.02, stage="merge", message="merging the adapter into the base model")
+        _merge(base, version, model)
+    else:
+        report(0.02, stage="merge", message="full weights: nothing to merge")
+        _overlay(base, version, model)
+    merged = time.monotonic()
+    report(0.45, stage="convert", message=f"converting to GGUF {task['quantization']}")
+    weights = folder / "weights.gguf"
+    convert(Path(task["converter"]), model, weights, task["quantization"])
+    shutil.rmtree(model)
+    report(
+        1.0,
+        stage="upload",
+        size_mb=weights.stat().st_size / 1e6,
+        merge_seconds=merged - started,
+        convert_seconds=time.monotonic() - merged,
+    )
+    return {"weights": str(weights)}
+
+
+def _merge(base: Path, adapter: Path, model: Path) -> None:
+    import torch
+    from sartor_models.errors import ModelError
+    from sartor_models.merge import merge
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        merge(base, adapter, model)
+    except ModelError as error:
+        raise FailedPrecondition(str(error), reason=error.reason, metadata=error.metadata) from error
+
+
+def _overlay(base: Path, version: Path, model: Path) -> None:
+    """The version's files over the base model's, without the base's weights."""
+    model.mkdir()
+    own_weights = any(version.glob("*.safetensors"))
+    if not own_weights:
+        raise FailedPrecondition(
+            "the model version holds neither an adapter nor weights; train it again",
+            reason="MODEL_FILES_MISSING",
+        )
+    for source in sorted(base.iterdir()):
+        if (
+            source.is_file()
+            and not source.name.startswith("model.safetensors")
+            and source.suffix != ".safetensors"
+        ):
+            shutil.copyfile(source, model / source.name)
+    for source in sorted(version.iterdir()):
+        if source.is_file():
+            (model / source.name).unlink(missing_ok=True)
+            os.link(source, model / source.name)

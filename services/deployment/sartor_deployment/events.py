@@ -1,0 +1,57 @@
+"""Which event leads to which use case, and proto → domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sartor.common.v1 import object_reference_pb2
+from sartor.evaluation.v1 import evaluation_events_pb2
+from sartor.training.v1 import training_events_pb2
+from sartor_datasets.manifests import ObjectReference
+from sartor_platform.events import Event
+from sartor_platform.inbox import Handler
+from sartor_platform.transaction import Transaction
+
+from sartor_deployment.usecases import projections, revisions
+
+TOPICS = ("sartor.training.v1", "sartor.evaluation.v1")
+
+
+def _base_model_ready(tx: Transaction, event: Event) -> None:
+    message: training_events_pb2.BaseModelReady = event.message
+    projections.remember_base_model(tx, message.base_model, message.digest, reference(message.manifest))
+
+
+def _model_version_created(tx: Transaction, event: Event) -> None:
+    message: training_events_pb2.ModelVersionCreated = event.message
+    projections.remember_model_version(
+        tx,
+        message.model_version,
+        message.model,
+        reference(message.manifest),
+        reference(message.base_model_manifest),
+    )
+
+
+def _model_version_approved(tx: Transaction, event: Event) -> None:
+    message: evaluation_events_pb2.ModelVersionApproved = event.message
+    revisions.deploy_approved(
+        tx,
+        message.model_version,
+        message.model,
+        reference(message.reference_outputs),
+        event.run,
+        event.generation,
+    )
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "sartor.training.v1.BaseModelReady": _base_model_ready,
+    "sartor.training.v1.ModelVersionCreated": _model_version_created,
+    "sartor.evaluation.v1.ModelVersionApproved": _model_version_approved,
+}
+
+
+def reference(message: object_reference_pb2.ObjectReference) -> ObjectReference:
+    """An object's reference as the domain has it."""
+    return ObjectReference(message.uri, message.sha256, message.size_bytes)

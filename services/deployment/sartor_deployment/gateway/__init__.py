@@ -1,0 +1,1 @@
+"""The gateway: the OpenAI-compatible API in front of the engines."""

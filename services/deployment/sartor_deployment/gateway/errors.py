@@ -1,0 +1,47 @@
+"""Errors in the shape OpenAI's clients know: {"error": {"message", "type", "param", "code"}}."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "invalid_request_error"}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError(Exception):
+    """A request that gets an error instead of an answer."""
+
+    status: int
+    message: str
+    code: str
+    param: str | None = None
+    retry_after_seconds: int = 0
+
+    def body(self) -> dict[str, Any]:
+        """As JSON."""
+        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        """As an HTTP response."""
+        headers = {"Retry-After": str(self.retry_after_seconds)} if self.retry_after_seconds else None
+        return JSONResponse(self.body(), self.status, headers=headers)
+
+
+def from_engine(status: int, body: bytes) -> ApiError:
+    """An engine's error in OpenAI's shape."""
+    message, kind = body.decode("utf-8", "replace")[:500], ""
+    try:
+        error = json.loads(body).get("error", {})
+        message, kind = str(error.get("message", message)), str(error.get("type", ""))
+    except (ValueError, AttributeError):
+        pass  # not JSON: its text is the message
+    if kind == "exceed_context_size_error":
+        return ApiError(400, message, "context_length_exceeded", "messages")
+    if status >= 500:
+        return ApiError(status, message, "engine_error")
+    return ApiError(status, message, kind or "invalid_request")

@@ -1,0 +1,81 @@
+"""The gateway's process: routing table and HTTP server."""
+
+from __future__ import annotations
+
+import threading
+
+import uvicorn
+from sartor_platform import log
+from sartor_platform.errors import FailedPrecondition
+from sartor_platform.processes import stop_event
+from sartor_platform.runtime import Runtime
+
+from sartor_deployment.gateway.app import make_app
+from sartor_deployment.gateway.routes import Routes
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the process, whose stop event ends it."""
+
+    def install(self, stop: threading.Event) -> None:
+        def end() -> None:
+            stop.wait()
+            self.should_exit = True
+
+        threading.Thread(target=end, name="gateway-end", daemon=True).start()
+
+    def capture_signals(self) -> _Nothing:  # type: ignore[override]
+        return _Nothing()
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_exception: object) -> None:
+        return None
+
+
+def run(runtime: Runtime) -> None:
+    """Serve until told to stop; open requests may end within the drain time.
+
+    Raises:
+        FailedPrecondition: ADDRESS_IN_USE.
+    """
+    settings = runtime.settings
+    host, _, port = settings.gateway_bind.rpartition(":")
+    routes = Routes(runtime.database)
+    app = make_app(
+        routes, wait_seconds=settings.gateway_wait_seconds, max_body_bytes=settings.gateway_max_body_bytes
+    )
+    config = uvicorn.Config(
+        app,
+        host=host.strip("[]") or "127.0.0.1",
+        port=int(port),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        http="h11",
+        loop="asyncio",
+        ws="none",
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+        timeout_keep_alive=75,
+    )
+    server = _Server(config)
+    server.install(stop_event())
+    routes.start()
+    try:
+        sockets = [config.bind_socket()]
+    except SystemExit as error:
+        raise FailedPrecondition(
+            f"cannot listen on {settings.gateway_bind}: the address is taken or not ours; stop what holds it"
+            " or set SARTOR_GATEWAY_BIND",
+            reason="ADDRESS_IN_USE",
+            metadata={"address": settings.gateway_bind},
+        ) from error
+    log.get().info("gateway.serving", bind=settings.gateway_bind)
+    try:
+        server.run(sockets=sockets)
+    finally:
+        routes.stop()

@@ -1,0 +1,144 @@
+"""Which engines answer for which model: the routing table, read from the database and swapped as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sartor_platform import log
+from sartor_platform.database import Database, is_transient
+from sartor_platform.listen import Listener
+
+from sartor_deployment import store
+from sartor_deployment.resources import ENDPOINT
+from sartor_deployment.usecases.revisions import AGENTS
+
+_LOOK_EVERY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a model name means now: the revision that answers, and the engines that serve it."""
+
+    revision: str
+    engines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All routes at one moment. `ambiguous` are endpoint ids that several projects use."""
+
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    ambiguous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def table(live: Mapping[str, str], engines: Mapping[str, tuple[str, ...]]) -> Table:
+    """Routes by endpoint id where it is unique, endpoint name, and the name of every revision with an engine.
+
+    Args:
+        live: endpoint name → live revision, "" where there is none.
+        engines: revision → URLs of the engines that answer.
+    """
+    ids = {name: ENDPOINT.parse(name)["endpoint"] for name in live}
+    uses = Counter(ids.values())
+    routes: dict[str, Route] = {revision: Route(revision, urls) for revision, urls in engines.items()}
+    models: list[str] = []
+    for name, revision in live.items():
+        if not revision:
+            continue
+        route = Route(revision, engines.get(revision, ()))
+        routes[revision] = routes[name] = route
+        if uses[ids[name]] == 1:
+            routes[ids[name]] = route
+        models.append(ids[name] if uses[ids[name]] == 1 else name)
+    ambiguous = {
+        id_: tuple(sorted(name for name in live if ids[name] == id_))
+        for id_, count in uses.items()
+        if count > 1
+    }
+    return Table(routes, (*sorted(models), *sorted(engines)), ambiguous)
+
+
+class Routes:
+    """The current table. A thread keeps it; requests read it, and may wait for the next one."""
+
+    def __init__(self, database: Database) -> None:
+        self.current = Table()
+        self._database = database
+        self._turns = itertools.count()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._read_at = 0.0
+        self._changed: set[Callable[[], None]] = set()
+        self._listener = Listener(database)
+        self._listener.subscribe("watch", lambda name: self._wake.set() if name in ("", AGENTS) else None)
+        self._thread = threading.Thread(target=self._keep, name="routes", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep the table."""
+        self._listener.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop."""
+        self._stopping = True
+        self._wake.set()
+        self._listener.stop()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the table was read at all. It stays in use while the database is away."""
+        return self._read_at > 0
+
+    def pick(self, route: Route, avoid: set[str]) -> str | None:
+        """An engine of the route, in turns, without those to avoid."""
+        left = [url for url in route.engines if url not in avoid]
+        return left[next(self._turns) % len(left)] if left else None
+
+    async def changed(self, seconds: float) -> None:
+        """Wait until the table is another, at most so long."""
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(event.set)
+
+        self._changed.add(tell)
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._changed.discard(tell)
+
+    def _keep(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                now = self._read()
+                self._read_at = time.monotonic()
+                if now != self.current:
+                    self.current = now
+                    log.get().info("gateway.routes", models=list(now.models))
+                    for tell in list(self._changed):
+                        tell()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.get().warning("gateway.routes_not_read", error=str(error).strip())
+            self._wake.wait(_LOOK_EVERY_SECONDS)
+
+    def _read(self) -> Table:
+        with self._database.read() as connection:
+            live = store.live_revisions(connection)
+            ready = store.ready_engines(connection)
+        engines: dict[str, tuple[str, ...]] = {}
+        for row in ready:
+            engines[row.revision] = (*engines.get(row.revision, ()), f"http://{row.host}:{row.port}")
+        return table(live, engines)

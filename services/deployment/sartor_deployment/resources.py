@@ -1,0 +1,200 @@
+"""Endpoints and revisions: their names, what is ordered of them, and the legal moves of a revision. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sartor_datasets.manifests import ObjectReference
+from sartor_platform.errors import FieldViolation, IllegalTransition, InvalidArgument
+from sartor_platform.names import pattern
+
+PROJECT = pattern("projects/{project}")
+MODEL = pattern("projects/{project}/models/{model}")
+MODEL_VERSION = pattern("projects/{project}/models/{model}/versions/{version}")
+ENDPOINT = pattern("projects/{project}/endpoints/{endpoint}")
+REVISION = pattern("projects/{project}/endpoints/{endpoint}/revisions/{revision}")
+
+QUANTIZATIONS = ("Q8_0", "F16")
+
+
+class State(StrEnum):
+    """The life of a revision."""
+
+    BUILDING = "BUILDING"
+    STARTING = "STARTING"
+    CHECKING = "CHECKING"
+    LIVE = "LIVE"
+    SUPERSEDED = "SUPERSEDED"
+    ROLLED_BACK = "ROLLED_BACK"
+    REJECTED = "REJECTED"
+
+
+MOVES: Mapping[State, tuple[State, ...]] = {
+    State.BUILDING: (State.STARTING, State.REJECTED),
+    State.STARTING: (State.CHECKING, State.LIVE, State.SUPERSEDED, State.REJECTED),
+    State.CHECKING: (State.LIVE, State.REJECTED),
+    State.LIVE: (State.SUPERSEDED, State.ROLLED_BACK),
+    State.SUPERSEDED: (State.STARTING,),
+    State.ROLLED_BACK: (),
+    State.REJECTED: (),
+}
+ENGINE_WANTED = (State.STARTING, State.CHECKING, State.LIVE)
+"""The states in which agents keep an engine of the revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParityBounds:
+    """How close the served engine must be to the evaluated model."""
+
+    loss_margin: float = 0.05
+    top1_agreement: float = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine runs. `context_length` is of one request; `threads` 0 is the number of cores."""
+
+    context_length: int = 2048
+    slots: int = 4
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """What a standing order says of an endpoint."""
+
+    model: str
+    quantization: str = "Q8_0"
+    parity: ParityBounds = field(default_factory=ParityBounds)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the order keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> EndpointSpec:
+        """From an order."""
+        return cls(
+            value["model"],
+            value["quantization"],
+            ParityBounds(**value["parity"]),
+            EngineSettings(**value["engine"]),
+        )
+
+
+def check_spec(name: str, spec: EndpointSpec) -> None:
+    """Every fault of an endpoint's specification at once.
+
+    Raises:
+        InvalidArgument: BAD_RESOURCE_NAME, or BAD_ENDPOINT with one violation for each fault.
+    """
+    project = ENDPOINT.parse(name, field="endpoint.name")["project"]
+    faults: list[FieldViolation] = []
+    if not MODEL.matches(spec.model):
+        faults.append(FieldViolation("endpoint.model", f"must have the form {MODEL.template}"))
+    elif MODEL.parse(spec.model)["project"] != project:
+        faults.append(FieldViolation("endpoint.model", f"must be of the endpoint's own project, {project}"))
+    if spec.quantization not in QUANTIZATIONS:
+        faults.append(FieldViolation("endpoint.quantization", f"must be one of {', '.join(QUANTIZATIONS)}"))
+    limits: tuple[tuple[str, float, float, float], ...] = (
+        ("parity.loss_margin", spec.parity.loss_margin, 1e-6, 10.0),
+        ("parity.top1_agreement", spec.parity.top1_agreement, 1e-6, 1.0),
+        ("engine.context_length", spec.engine.context_length, 64, 1_000_000),
+        ("engine.slots", spec.engine.slots, 1, 256),
+        ("engine.threads", spec.engine.threads, 0, 1024),
+    )
+    for path, value, least, most in limits:
+        if not least <= value <= most:
+            faults.append(
+                FieldViolation(f"endpoint.{path}", f"must be between {least:g} and {most:g}, not {value:g}")
+            )
+    if faults:
+        lines = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
+        raise InvalidArgument(f"{name} cannot work: {lines}", reason="BAD_ENDPOINT", violations=faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """What the parity check measured. Losses in nats a token."""
+
+    passed: bool
+    reference_loss: float
+    served_loss: float
+    top1_agreement: float
+    tokens: int
+    items: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As the revision's row keeps it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One model version on one endpoint. Pins the order's revision under which it was made."""
+
+    name: str
+    endpoint: str
+    project: str
+    number: int
+    model_version: str
+    state: State
+    order_revision: int
+    spec: EndpointSpec
+    by_hand: bool
+    references: ObjectReference
+    weights: ObjectReference | None
+    parity: Parity | None
+    error_reason: str
+    error_message: str
+    run: str
+    generation: int
+    created_by: str
+    create_time: datetime
+    live_time: datetime | None
+
+    @property
+    def proven(self) -> bool:
+        """Whether it passed its parity check once: a rollback need not repeat it."""
+        return self.parity is not None and self.parity.passed
+
+    def check_move(self, to: State) -> None:
+        """Whether its state allows this move.
+
+        Raises:
+            IllegalTransition: with both states.
+        """
+        if to not in MOVES[self.state]:
+            raise IllegalTransition(
+                f"{self.name} is {self.state} and cannot become {to}",
+                metadata={"name": self.name, "from": self.state, "to": to},
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where users reach a model, as it stands now."""
+
+    name: str
+    live_revision: str
+    previous_revision: str
+    rollback_to: str
+    """The revision whose engine is being started for a rollback, or ""."""
+    next_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """What deployment knows of a model version, from events: any part may still be on its way."""
+
+    name: str
+    manifest: ObjectReference | None
+    base_model_manifest: ObjectReference | None
+    references: ObjectReference | None
+    run: str
+    generation: int

@@ -1,0 +1,1 @@
+"""Where engines run. One file a kind of target."""

@@ -1,0 +1,1 @@
+"""What deployment does: one function for each request, event, job result or sighting of an engine."""

@@ -1,0 +1,217 @@
+"""The life of a revision: made, built, checked, promoted or rejected. Each move is one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sartor_datasets.manifests import ObjectReference
+from sartor_platform import log, orders, principal
+from sartor_platform.errors import FailedPrecondition, InvalidArgument, NotFound
+from sartor_platform.names import new_run_id
+from sartor_platform.transaction import Transaction
+
+from sartor_deployment import announcements, store
+from sartor_deployment.resources import ENDPOINT, MODEL_VERSION, MOVES, EndpointSpec, Parity, Revision, State
+
+BUILD = "build"
+PARITY = "parity"
+AGENTS = "agents"
+"""What agents and gateways listen to: something changed in what should run, or where it answers."""
+
+
+def deploy_approved(
+    tx: Transaction, version: str, model: str, references: ObjectReference, run: str, generation: int
+) -> list[str]:
+    """On ModelVersionApproved: each endpoint of the model gets one revision. Returns their names."""
+    store.put_approval(tx, version, model, references, run, generation)
+    made = [
+        deploy(tx, name, version, references, run, generation)
+        for name in store.endpoints_of(tx.connection, model)
+    ]
+    return [name for name in made if name]
+
+
+def deploy(
+    tx: Transaction, endpoint: str, version: str, references: ObjectReference, run: str, generation: int
+) -> str:
+    """A standing order's revision of this version; "" where it has one already, or is paused."""
+    order = orders.get(tx.connection, endpoint)
+    if order.paused:
+        log.get().info("deployment.endpoint_paused", endpoint=endpoint, model_version=version)
+        return ""
+    return _make(tx, order, version, references, run, generation, by_hand=False)
+
+
+def create_revision(tx: Transaction, endpoint: str, version: str) -> str:
+    """Deploy a model version by hand, with the same checks. Returns the revision's name.
+
+    Raises:
+        NotFound: ENDPOINT_NOT_FOUND, MODEL_VERSION_NOT_FOUND.
+        InvalidArgument: MODEL_MISMATCH: the version is of another project.
+        FailedPrecondition: NOT_EVALUATED: there are no reference outputs to check it against.
+    """
+    project = ENDPOINT.parse(endpoint, field="parent")["project"]
+    if MODEL_VERSION.parse(version, field="model_version")["project"] != project:
+        raise InvalidArgument(f"{version} is not of project {project}", reason="MODEL_MISMATCH")
+    store.endpoint(tx.connection, endpoint)
+    known = store.model_version(tx.connection, version)
+    if known is None:
+        raise NotFound(
+            f"deployment knows no {version}; see `sartor get models` for the versions there are",
+            reason="MODEL_VERSION_NOT_FOUND",
+            metadata={"name": version},
+        )
+    if known.references is None:
+        raise FailedPrecondition(
+            f"{version} has no reference outputs of an approving evaluation, so a served copy cannot be"
+            " checked against it; let its gate evaluate it first",
+            reason="NOT_EVALUATED",
+            metadata={"name": version},
+        )
+    order = orders.get(tx.connection, endpoint)
+    return _make(tx, order, version, known.references, new_run_id(), order.generation, by_hand=True)
+
+
+def built(tx: Transaction, name: str, weights: ObjectReference) -> None:
+    """On the build's result: agents start an engine for the weights."""
+    revision = store.revision(tx.connection, name, lock=True)
+    revision.check_move(State.STARTING)
+    store.update_revision(tx, name, state=State.STARTING, weights=_json(weights))
+    _wake_agents(tx)
+
+
+def check(tx: Transaction, revision: Revision) -> None:
+    """Its engine answers: compare it with the evaluated model."""
+    revision.check_move(State.CHECKING)
+    store.update_revision(tx, revision.name, state=State.CHECKING)
+    _enqueue(tx, PARITY, revision)
+
+
+def checked(tx: Transaction, name: str, measured: Parity) -> None:
+    """On the check's result: promote inside the bounds, reject outside, with the numbers."""
+    revision = store.revision(tx.connection, name, lock=True)
+    if revision.state is not State.CHECKING:
+        return  # it was rejected meanwhile, because its engine kept failing
+    store.update_revision(tx, name, parity=measured.to_json())
+    revision = replace(revision, parity=measured)
+    bounds = revision.spec.parity
+    if measured.passed:
+        promote(tx, revision)
+        return
+    difference = abs(measured.served_loss - measured.reference_loss)
+    reason = "PARITY_LOSS" if difference > bounds.loss_margin else "PARITY_TOP1"
+    reject(
+        tx,
+        revision,
+        reason,
+        f"the served engine is not the evaluated model: loss {measured.served_loss:.4f} against"
+        f" {measured.reference_loss:.4f} (difference {difference:.4f}, allowed {bounds.loss_margin:g}),"
+        f" top-1 agreement {measured.top1_agreement:.4f} (at least {bounds.top1_agreement:g})"
+        f" on {measured.tokens} tokens of {measured.items} items",
+    )
+
+
+def promote(tx: Transaction, revision: Revision) -> None:
+    """Let it answer from this transaction on; what answered before is superseded and kept for a rollback."""
+    endpoint = store.endpoint(tx.connection, revision.endpoint, lock=True)
+    if endpoint.live_revision:
+        live = store.revision(tx.connection, endpoint.live_revision, lock=True)
+        if live.number > revision.number:
+            reject(tx, revision, "OVERTAKEN", f"{live.name}, which is newer, went live first")
+            return
+        live.check_move(State.SUPERSEDED)
+        store.update_revision(tx, live.name, state=State.SUPERSEDED)
+    if endpoint.rollback_to:
+        store.update_revision(tx, endpoint.rollback_to, state=State.SUPERSEDED)
+    revision.check_move(State.LIVE)
+    store.update_revision(tx, revision.name, state=State.LIVE, live_time=tx.now)
+    store.update_endpoint(
+        tx,
+        endpoint.name,
+        live_revision=revision.name,
+        previous_revision=endpoint.live_revision,
+        rollback_to="",
+    )
+    announcements.revision_promoted(tx, revision, endpoint.live_revision)
+    _wake_agents(tx)
+    log.get().info(
+        "deployment.promoted", revision=revision.name, previous=endpoint.live_revision, run=revision.run
+    )
+
+
+def reject(tx: Transaction, revision: Revision, reason: str, message: str) -> None:
+    """It never goes live, and says why; its engine is stopped, what is live stays live."""
+    revision.check_move(State.REJECTED)
+    store.update_revision(tx, revision.name, state=State.REJECTED, error_reason=reason, error_message=message)
+    announcements.revision_rejected(tx, replace(revision, error_reason=reason, error_message=message))
+    _wake_agents(tx)
+    log.get().warning(
+        "deployment.rejected", revision=revision.name, reason=reason, message=message, run=revision.run
+    )
+
+
+def job_failed(tx: Transaction, name: str, reason: str, message: str) -> None:
+    """On a build or a check that failed for good."""
+    revision = store.revision(tx.connection, name, lock=True)
+    if State.REJECTED in MOVES[revision.state]:
+        reject(tx, revision, reason, message)
+
+
+def _make(
+    tx: Transaction,
+    order: orders.Order,
+    version: str,
+    references: ObjectReference,
+    run: str,
+    generation: int,
+    *,
+    by_hand: bool,
+) -> str:
+    endpoint = store.endpoint(tx.connection, order.name, lock=True)
+    revision = Revision(
+        name=f"{endpoint.name}/revisions/r{endpoint.next_number}",
+        endpoint=endpoint.name,
+        project=ENDPOINT.parse(endpoint.name)["project"],
+        number=endpoint.next_number,
+        model_version=version,
+        state=State.BUILDING,
+        order_revision=order.revision,
+        spec=EndpointSpec.from_json(order.spec),
+        by_hand=by_hand,
+        references=references,
+        weights=None,
+        parity=None,
+        error_reason="",
+        error_message="",
+        run=run,
+        generation=generation,
+        created_by=principal.current() if by_hand else order.name,
+        create_time=tx.now,
+        live_time=None,
+    )
+    if not store.insert_revision(tx, revision):
+        return ""
+    store.update_endpoint(tx, endpoint.name, next_number=endpoint.next_number + 1)
+    _enqueue(tx, BUILD, revision)
+    return revision.name
+
+
+def _enqueue(tx: Transaction, kind: str, revision: Revision) -> None:
+    tx.enqueue(
+        kind,
+        resource=revision.name,
+        project=revision.project,
+        run=revision.run,
+        generation=revision.generation,
+        revision=revision.order_revision,
+        parent=revision.endpoint,
+    )
+
+
+def _json(reference: ObjectReference) -> dict[str, Any]:
+    return {"uri": reference.uri, "sha256": reference.sha256, "size_bytes": reference.size_bytes}
+
+
+def _wake_agents(tx: Transaction) -> None:
+    tx.notify(AGENTS)

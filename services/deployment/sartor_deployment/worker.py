@@ -1,0 +1,109 @@
+"""The jobs: `build` makes weights for an engine, `parity` compares the engine with the evaluated model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sartor_datasets.manifests import BaseModelManifest, ModelVersionManifest, ObjectReference
+from sartor_datasets.model_files import stage_base_model, stage_files
+from sartor_platform.errors import DataLoss, FailedPrecondition, NotReady
+from sartor_platform.jobs import Job
+from sartor_platform.transaction import Transaction
+from sartor_platform.worker import JobContext, JobKind
+
+from sartor_deployment import store
+from sartor_deployment.resources import Parity, Revision, State
+from sartor_deployment.settings import DeploymentSettings
+from sartor_deployment.usecases import revisions
+
+_ENGINE_COMES_SECONDS = 1.0
+_FACTS_COME_SECONDS = 2.0
+
+
+def job_kinds(settings: DeploymentSettings) -> Sequence[JobKind]:
+    """What deployment's workers run."""
+    return (
+        JobKind(
+            name=revisions.BUILD,
+            entry="sartor_deployment.build.weights:build",
+            stage_in=lambda context: _build_inputs(context, settings),
+            stage_out=_build_results,
+            failed=_failed,
+        ),
+        JobKind(
+            name=revisions.PARITY,
+            entry="sartor_deployment.parity.check:check",
+            stage_in=lambda context: _parity_inputs(context, settings),
+            stage_out=_parity_results,
+            failed=_failed,
+        ),
+    )
+
+
+def _build_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping[str, Any]:
+    revision = _revision(context)
+    with context.runtime.database.read() as connection:
+        known = store.model_version(connection, revision.model_version)
+    if known is None or known.manifest is None or known.base_model_manifest is None:
+        raise NotReady(_FACTS_COME_SECONDS, f"waits for the files of {revision.model_version}")
+    version = _read(context, known.manifest, ModelVersionManifest.from_json)
+    base = _read(context, known.base_model_manifest, BaseModelManifest.from_json)
+    return {
+        "base": str(stage_base_model(context.fetch, base, settings.data_dir.resolve() / "models")),
+        "version": str(stage_files(context.fetch, version.files, context.folder.resolve() / "version")),
+        "quantization": revision.spec.quantization,
+        "converter": str(settings.converter_dir.resolve()),
+    }
+
+
+def _build_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
+    weights = context.put(Path(result["weights"]), "weights.gguf")
+    return lambda tx: revisions.built(tx, context.job.resource, weights)
+
+
+def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping[str, Any]:
+    revision = _revision(context)
+    if revision.state is not State.CHECKING:
+        raise FailedPrecondition(f"{revision.name} is {revision.state}: there is nothing to check")
+    with context.runtime.database.read() as connection:
+        ready = store.ready_engines(connection, [revision.name])
+    if not ready:
+        raise NotReady(_ENGINE_COMES_SECONDS, "waits for the engine")
+    spec = revision.spec
+    return {
+        "references": str(context.fetch(revision.references)),
+        "url": f"http://{ready[0].host}:{ready[0].port}",
+        "context_length": spec.engine.context_length,
+        "slots": spec.engine.slots,
+        "max_tokens": settings.parity_max_tokens,
+        "budget_seconds": settings.parity_budget_seconds,
+        "loss_margin": spec.parity.loss_margin,
+        "top1_agreement": spec.parity.top1_agreement,
+    }
+
+
+def _parity_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
+    measured = Parity(**result)
+    return lambda tx: revisions.checked(tx, context.job.resource, measured)
+
+
+def _failed(tx: Transaction, job: Job, reason: str, message: str) -> None:
+    revisions.job_failed(tx, job.resource, reason, message)
+
+
+def _revision(context: JobContext) -> Revision:
+    with context.runtime.database.read() as connection:
+        return store.revision(connection, context.job.resource)
+
+
+def _read(context: JobContext, reference: ObjectReference, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(context.fetch(reference).read_bytes())
+    except ValueError as error:
+        raise DataLoss(
+            f"{reference.uri} is no manifest this release reads: {error}",
+            reason="MANIFEST_INVALID",
+            metadata={"uri": reference.uri},
+        ) from error
