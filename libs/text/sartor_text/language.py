@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
@@ -23,6 +24,7 @@ _RELATIVES = {
     "pt": ("gl",),
     "no": ("nn",),
 }
+_LIKELY = 6  # of the other languages, only so many of the likeliest are looked at
 _NO_LANGUAGE = "zxx"  # the model's own word for code, numbers and the like
 # Things without a language: placeholders, addresses, code, numbers, identifiers such as INV-2024-0012.
 _WITHOUT_LANGUAGE = re.compile(
@@ -79,19 +81,29 @@ def identify(text: str, languages: Sequence[str], sureness: Sureness = DEFAULT_S
     letters = sum(map(len, runs)) + dense
     if words < sureness.words or letters < sureness.letters:
         return Language(UNSURE, 0.0)
+    code, share = _identifier().classify(prose)
+    if code in languages and share >= sureness.configured:
+        return Language(code, share)
     ranking = dict(_identifier().rank(prose))
     expected = {code: _with_relatives(code, ranking, languages) for code in languages}
     code = max(expected, key=expected.__getitem__, default=UNSURE)
     if expected.get(code, 0.0) >= sureness.configured:
         return Language(code, expected[code])
-    counted = {relative for code in languages for relative in _RELATIVES.get(code, ())}
-    rest = ranking.keys() - expected.keys() - counted - {_NO_LANGUAGE}
-    others = {other: _with_relatives(other, ranking, (*languages, *counted)) for other in rest}
-    other = max(others, key=others.__getitem__)
+    other, share = _best_other(ranking, languages)
     enough = words >= sureness.other_words and letters >= sureness.other_letters
-    if enough and others[other] >= sureness.other:
-        return Language(other, others[other])
-    return Language(UNSURE, max(others[other], expected.get(code, 0.0)))
+    if enough and share >= sureness.other:
+        return Language(other, share)
+    return Language(UNSURE, max(share, expected.get(code, 0.0)))
+
+
+def _best_other(ranking: dict[str, float], languages: Sequence[str]) -> tuple[str, float]:
+    """The likeliest language that is neither expected nor counts for one that is; `ranking` is best first."""
+    counted = {relative for code in languages for relative in _RELATIVES.get(code, ())}
+    taken = (*languages, *counted)
+    rest = (code for code in ranking if code not in taken and code != _NO_LANGUAGE)
+    shares = {code: _with_relatives(code, ranking, taken) for code in islice(rest, _LIKELY)}
+    other = max(shares, key=shares.__getitem__)
+    return other, shares[other]
 
 
 def _with_relatives(code: str, ranking: dict[str, float], but_not: Sequence[str]) -> float:

@@ -9,7 +9,7 @@ from sartor_text.language import UNSURE, Language, identify
 from sartor_curation.steps.item import Item, answer, question
 from sartor_curation.steps.outcome import Dropped, Outcome, Reason
 
-_ENOUGH = 1500
+_ENOUGH = 600
 """Characters that are looked at: more of a text does not make the model surer, only slower."""
 
 
