@@ -120,7 +120,7 @@ def apply(
 
 
 _COLUMNS = (
-    Column[Applied]("RESOURCE", lambda each: each.resource),
+    Column[Applied]("RESOURCE", lambda each: each.resource, whole=True),
     Column[Applied]("REVISION", lambda each: str(each.revision), right=True),
 )
 

@@ -30,9 +30,9 @@ class ResourceKind:
     filters: bool = False
 
 
-NAME = C("NAME", lambda each: last(each.name))
+NAME = C("NAME", lambda each: last(each.name), whole=True)
 AGE = C("AGE", lambda each: age(each.create_time), right=True)
-RUN = C("RUN", lambda each: each.run)
+RUN = C("RUN", lambda each: each.run, whole=True)
 STATE = C("STATE", lambda each: styled(state_word(each.job.state)))
 PROGRESS = C("PROGRESS", lambda each: progress_text(each), right=True)
 ORDER = (

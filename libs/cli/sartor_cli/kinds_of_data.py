@@ -49,7 +49,7 @@ KINDS = (
         lambda s: s.ingestion.ListSnapshots,
         ingestion.ListSnapshotsRequest,
         (
-            C("NAME", lambda each: short(each.name)),
+            C("NAME", lambda each: short(each.name), whole=True),
             C("RECORDS", lambda each: f"{each.record_count:,}", right=True),
             C("ADDED", lambda each: f"{each.added_count:,}", right=True),
             C("SUPERSEDED", lambda each: f"{each.superseded_count:,}", right=True),

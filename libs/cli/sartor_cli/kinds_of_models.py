@@ -73,7 +73,7 @@ KINDS = (
         lambda s: s.training.ListModelVersions,
         training.ListModelVersionsRequest,
         (
-            C("NAME", lambda each: short(each.name)),
+            C("NAME", lambda each: short(each.name), whole=True),
             C("BASE MODEL", lambda each: last(each.base_model)),
             C("VALIDATION LOSS", lambda each: _metric(each.metrics, "validation_loss"), right=True),
             RUN,
@@ -150,7 +150,7 @@ KINDS = (
         lambda s: s.deployment.ListRevisions,
         deployment.ListRevisionsRequest,
         (
-            C("NAME", lambda each: short(each.name)),
+            C("NAME", lambda each: short(each.name), whole=True),
             C("STATE", lambda each: styled(revision_word(each.state))),
             C("MODEL VERSION", lambda each: short(each.model_version)),
             C("PARITY", lambda each: parity_text(each)),

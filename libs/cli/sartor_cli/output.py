@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import yaml
 from google.protobuf.json_format import MessageToDict
@@ -20,8 +20,17 @@ from rich.table import Table
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+PIPE_COLUMNS = 240
+"""Width of tables that no terminal limits."""
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_COLUMNS)
+
+
+console = _console(stderr=False)
+errors = _console(stderr=True)
 
 
 class Format(StrEnum):
@@ -39,6 +48,8 @@ class Column(Generic[T]):
     title: str
     text: Callable[[T], str]
     right: bool = False
+    whole: bool = False
+    """Never broken over lines: an id that people copy."""
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -69,7 +80,8 @@ def table(rows: Sequence[T], columns: Sequence[Column[T]], title: str = "") -> T
     """A table without frames, which can be cut and pasted."""
     made = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
     for column in columns:
-        made.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        made.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.whole)
     for row in rows:
         made.add_row(*(column.text(row) for column in columns))
     return made

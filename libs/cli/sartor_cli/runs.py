@@ -67,7 +67,7 @@ def runs(
 
 
 _COLUMNS = (
-    Column[Line]("RUN", lambda line: line.run),
+    Column[Line]("RUN", lambda line: line.run, whole=True),
     Column[Line]("STATE", lambda line: styled(line.state)),
     Column[Line]("STAGE", lambda line: line.stage),
     Column[Line]("RECORDS", lambda line: f"{line.records:,}", right=True),

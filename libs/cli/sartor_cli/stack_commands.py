@@ -16,7 +16,7 @@ from sartor_local import control
 from sartor_local.faults import AlreadyRunning, LocalError, NotRunning
 from sartor_local.folder import DataFolder
 from sartor_local.process import log_tail
-from sartor_local.services import Replicas
+from sartor_local.services import SERVICES, Replicas
 from sartor_local.state import ProcessState, StackPhase, StackState
 from sartor_local.supervisor import StackOptions, Supervisor
 
@@ -37,6 +37,9 @@ def up(
     gateway_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the OpenAI-compatible API; else a free one.")
     ] = None,
+    services: Annotated[
+        str, typer.Option(help="Only these services, comma-separated.", show_default=False)
+    ] = ",".join(SERVICES),
     kafka_log: Annotated[
         str, typer.Option(help="Where the embedded broker keeps its log: memory or s3.")
     ] = "memory",
@@ -56,9 +59,10 @@ def up(
     """
     if kafka_log not in ("memory", "s3"):
         raise CommandFailed(f"{kafka_log!r} is not a place for the broker's log.", "Give memory or s3.", 2)
-    options = StackOptions(
-        data_dir, replicas=Replicas(servers, workers), gateway_port=gateway_port, kafka_log=kafka_log
-    )
+    chosen = tuple(name for name in services.split(",") if name)
+    if unknown := [name for name in chosen if name not in SERVICES]:
+        raise CommandFailed(f"There is no service {unknown[0]!r}.", f"There are {', '.join(SERVICES)}.", 2)
+    options = StackOptions(data_dir, chosen, Replicas(servers, workers), gateway_port, kafka_log)
     try:
         if not detach:
             run_here(options)
