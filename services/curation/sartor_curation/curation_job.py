@@ -15,7 +15,8 @@ from sartor_datasets.curated import CuratedWriter
 from sartor_datasets.manifests import SnapshotManifest
 from sartor_datasets.parquet import write_records
 from sartor_datasets.records import Record
-from sartor_datasets.snapshots import read_snapshot
+from sartor_datasets.snapshots import SnapshotCorrupt, read_snapshot
+from sartor_platform.errors import DataLoss
 
 from sartor_curation.pipeline import Curated, curate
 from sartor_curation.policy import Policy
@@ -92,8 +93,11 @@ class _Progress:
 
 def _read(folder: Path, manifest: str) -> Iterator[Record]:
     snapshot = SnapshotManifest.from_json(Path(manifest).read_bytes())
-    for batch in read_snapshot(snapshot, lambda reference: folder / "objects" / reference.sha256):
-        yield from batch_to_records(batch)
+    try:
+        for batch in read_snapshot(snapshot, lambda reference: folder / "objects" / reference.sha256):
+            yield from batch_to_records(batch)
+    except SnapshotCorrupt as error:
+        raise DataLoss(str(error), reason="SNAPSHOT_CORRUPT", metadata={"snapshot": snapshot.name}) from error
 
 
 def _remembered(folder: Path) -> Iterator[tuple[str, Remembered]]:

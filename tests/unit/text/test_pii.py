@@ -108,5 +108,5 @@ def test_only_the_wanted_kinds_are_masked() -> None:
 
 
 def test_regions_follow_from_languages() -> None:
-    assert regions_of(["en", "de"]) == ("GB", "US", "DE", "AT", "CH")
+    assert regions_of(["en", "fr"]) == ("GB", "US", "FR", "BE", "CH", "DE", "AT")
     assert regions_of(["eo"]) == regions_of([]) == DEFAULT_REGIONS
