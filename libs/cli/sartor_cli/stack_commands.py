@@ -17,7 +17,7 @@ from sartor_local.faults import AlreadyRunning, LocalError, NotRunning
 from sartor_local.folder import DataFolder
 from sartor_local.process import log_tail
 from sartor_local.services import SERVICES, Replicas
-from sartor_local.state import ProcessState, StackPhase, StackState
+from sartor_local.state import ProcessState, StackPhase, StackState, read_state
 from sartor_local.supervisor import StackOptions, Supervisor
 
 from sartor_cli.faults import CommandFailed
@@ -151,7 +151,9 @@ def status(data_dir: DataDir = Path(".sartor"), output: Output = Format.TABLE) -
     """
     state = control.status(data_dir)
     if state is None:
-        raise CommandFailed(f"No stack is running in {data_dir}.", "Start one with `sartor up`.", 3)
+        before = read_state(DataFolder(data_dir.expanduser().resolve()))
+        failed = f" The last start failed: {before.error}" if before is not None and before.error else ""
+        raise CommandFailed(f"No stack is running in {data_dir}.{failed}", "Start one with `sartor up`.", 3)
     if output is not Format.TABLE:
         print_data(asdict(state) | {"phase": state.phase.value}, output)
     else:

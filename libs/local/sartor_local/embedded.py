@@ -93,7 +93,7 @@ class EmbeddedServers:
                 supervision.start()
             except StartFailed as error:
                 # Somebody else may have taken a free port between its choice and its use: choose again.
-                if attempts_left == 0 or "a port is taken" not in error.why:
+                if attempts_left == 0 or not error.port_taken:
                     raise
                 self.database_url, self.kafka_bootstrap_servers, self.s3_endpoint = given
             else:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+_PORT_TAKEN = "a port is taken"
+
 
 class LocalError(Exception):
     """A fault of the local stack; the text says what happened and what to do next."""
@@ -27,6 +29,11 @@ class StartFailed(LocalError):
         self.name = name
         self.why = why
         self.log = log
+
+    @property
+    def port_taken(self) -> bool:
+        """Whether another port might help."""
+        return _PORT_TAKEN in self.why
 
 
 class FolderRefused(LocalError):
@@ -83,9 +90,11 @@ class NotRunning(LocalError):
 def explain(log_tail: str, ports: tuple[int, ...] = ()) -> str:
     """The likely reason for a server's end, read from the last lines of its log, and what to do next."""
     low = log_tail.lower()
-    if any(words in low for words in ("address already in use", "addrinuse", "could not bind")):
+    if any(
+        words in low for words in ("address already in use", "address_in_use", "addrinuse", "could not bind")
+    ):
         which = ", ".join(str(port) for port in ports) or "one of its ports"
-        return f"a port is taken by another program ({which}). Stop that program, then start again."
+        return f"{_PORT_TAKEN} by another program ({which}). Stop that program, then start again."
     if "no space left on device" in low or "disk quota exceeded" in low:
         return "the disk is full. Free some space or choose another disk with --data-dir, then start again."
     if "permission denied" in low:

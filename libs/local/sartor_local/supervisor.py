@@ -21,7 +21,7 @@ from types import FrameType
 from typing import IO
 
 from sartor_local.embedded import EmbeddedServers
-from sartor_local.faults import AlreadyRunning, LocalError
+from sartor_local.faults import AlreadyRunning, LocalError, StartFailed
 from sartor_local.folder import DataFolder, open_folder
 from sartor_local.ports import Ports
 from sartor_local.process import end_orphans, identity_of
@@ -135,9 +135,7 @@ class Supervisor:
             self._write(phase=StackPhase.STOPPED)
 
     def _run_locked(self, folder: DataFolder) -> None:
-        supervision = self._plan(folder)
-        self._supervision = supervision
-        supervision.start()
+        supervision = self._start(folder)
         try:
             if not self._stopping:
                 self._write(phase=StackPhase.READY, ready_seconds=round(time.monotonic() - self._began, 2))
@@ -145,6 +143,17 @@ class Supervisor:
         finally:
             self._write(phase=StackPhase.STOPPING)
             supervision.stop()
+
+    def _start(self, folder: DataFolder, attempts: int = 3) -> Supervision:
+        supervision = self._supervision = self._plan(folder)
+        try:
+            supervision.start()
+        except StartFailed as error:
+            # Somebody else may have taken a free port between its choice and its use: choose again.
+            if attempts == 1 or not error.port_taken:
+                raise
+            return self._start(folder, attempts - 1)
+        return supervision
 
     def _plan(self, folder: DataFolder) -> Supervision:
         options = self._options
