@@ -92,6 +92,7 @@ class RunLines:
         self._write, self._clock = write, clock
         self._seen: dict[str, Stage] = {}
         self._written: dict[str, float] = {}
+        self._note = ""
 
     def show(self, run: Run) -> None:
         for stage in run.stages:
@@ -107,6 +108,13 @@ class RunLines:
                 self._write(self._line(stage))
                 self._written[stage.title] = now
             self._seen[stage.title] = stage
+
+    def waiting(self, note: str) -> None:
+        """Before the run has begun: the note, when it changes and at most every few seconds."""
+        now = self._clock()
+        if note != self._note and now - self._written.get("", -LINE_SECONDS) >= LINE_SECONDS:
+            self._write(note)
+            self._note, self._written[""] = note, now
 
     def _line(self, stage: Stage) -> str:
         share = f" {stage.fraction:.0%}" if stage.state is StageState.RUNNING else ""
@@ -124,7 +132,7 @@ def follow(
         with Live(console=console, refresh_per_second=4) as live:
             return _poll(read, lambda run: live.update(run_table(run, note())), give_up)
     lines = RunLines(lambda line: console.print(line, markup=False))
-    return _poll(read, lambda run: lines.show(run) if run is not None else None, give_up)
+    return _poll(read, lambda run: lines.waiting(note()) if run is None else lines.show(run), give_up)
 
 
 def _poll(
