@@ -1,7 +1,7 @@
 """What pending records do to a dataset: add, supersede, withdraw, change nothing. Decided in SQL.
 
 `resolve` decides for every pending record of a dataset up to a batch; the rest of this file reads and applies
-what it decided. Only one snapshot of a dataset is sealed at a time, and nothing else changes its keys: so what
+what it decided. Only one snapshot of a dataset is sealed at a time, and nothing else changes its keys. What
 is decided when a snapshot is staged is decided again, alike, when it is accepted.
 """
 
