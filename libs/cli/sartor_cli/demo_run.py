@@ -17,7 +17,7 @@ from sartor_cli.faults import CommandFailed
 from sartor_cli.output import console, duration
 from sartor_cli.project_file import ProjectFile
 from sartor_cli.run import Run, read_orders, read_run
-from sartor_cli.run_view import follow
+from sartor_cli.run_view import follow, patient
 
 STALL_SECONDS = 900.0
 """A run in which nothing has changed for so long is given up."""
@@ -74,11 +74,8 @@ class _Progress:
     def read(self) -> Run | None:
         if control.status(self._data_dir) is None:
             raise CommandFailed("The stack was stopped while the demo ran.", "See `sartor logs supervisor`.")
-        try:
-            self._run_id = self._run_id or self._find()
-            run = read_run(self._sartor, self._orders, self._run_id) if self._run_id else None
-        except Unavailable:
-            return self._seen  # a service is being restarted; the supervisor sees to it
+        self._run_id = self._run_id or self._find()
+        run = read_run(self._sartor, self._orders, self._run_id) if self._run_id else None
         if run != self._seen:
             self._seen, self._moved = run, time.monotonic()
         return run
@@ -115,7 +112,7 @@ def follow_published(sartor: Sartor, project: ProjectFile, before: list[Any], da
     """Follows what the published data starts to its end; `before` are the snapshots there were already."""
     console.rule("4 · What comes of it", align="left")
     progress = _Progress(sartor, project, before, data_dir)
-    run = follow(progress.read, progress.note, progress.stalled)
+    run = follow(patient(progress.read), progress.note, progress.stalled)
     if progress.reused:
         console.print("The data was all there already, so there is no new run: this is the last one.")
     if run is None or not run.ended:

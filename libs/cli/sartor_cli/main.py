@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 import typer
 
@@ -83,7 +85,14 @@ def _nothing() -> None:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Runs the command and exits with its status. No stack trace ever reaches a user."""
+    # A closed terminal or a `kill` ends a command as Ctrl-C does: it stops what it started.
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
     sys.exit(invoke(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def invoke(argv: list[str]) -> int:

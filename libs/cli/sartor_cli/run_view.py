@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from sartor_platform.errors import DeadlineExceeded, Unavailable
 
 from sartor_cli.output import console, duration
 from sartor_cli.run import Run
@@ -16,6 +17,7 @@ from sartor_cli.stage import Stage, StageState
 
 POLL_SECONDS = 0.7
 LINE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 _MARKS = {
     StageState.WAITING: ("·", "dim"),
     StageState.QUEUED: ("…", "yellow"),
@@ -120,6 +122,25 @@ class RunLines:
         share = f" {stage.fraction:.0%}" if stage.state is StageState.RUNNING else ""
         parts = [f"{stage.title}: {stage.state.value}{share}", stage_time(stage), stage_text(stage)]
         return " · ".join(part for part in parts if part)
+
+
+def patient(read: Callable[[], Run | None], seconds: float = PATIENCE_SECONDS) -> Callable[[], Run | None]:
+    """Reads on while a service is being restarted: the last answer stands in, for so long at most."""
+    seen: Run | None = None
+    answered = time.monotonic()
+
+    def ask() -> Run | None:
+        nonlocal seen, answered
+        try:
+            seen = read()
+        except (Unavailable, DeadlineExceeded):
+            if time.monotonic() - answered > seconds:
+                raise
+        else:
+            answered = time.monotonic()
+        return seen
+
+    return ask
 
 
 def follow(

@@ -16,7 +16,7 @@ from sartor_cli.options import DataDir, Output, Project
 from sartor_cli.output import Column, Format, age, console, last, print_data, table
 from sartor_cli.projects import choose_project
 from sartor_cli.run import Run, read_orders, read_run
-from sartor_cli.run_view import follow, run_table
+from sartor_cli.run_view import follow, patient, run_table
 from sartor_cli.stage import StageState
 from sartor_cli.words import styled
 
@@ -94,7 +94,7 @@ def watch(
         root = choose_project(sartor, project)
         chosen = run or newest_run(sartor, root)
         orders = read_orders(sartor, root)
-        done = follow(lambda: read_run(sartor, orders, chosen))
+        done = follow(patient(lambda: read_run(sartor, orders, chosen)))
     _require_stages(done, chosen)
     if done is not None and not done.succeeded:
         raise CommandFailed(f"Run {chosen} did not succeed: " + "; ".join(done.faults), "See `sartor logs`.")

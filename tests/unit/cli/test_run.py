@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sartor.common.v1.job_status_pb2 import JobError, JobProgress, JobState, JobStatus
 from sartor.curation.v1.curation_pb2 import Curation
 from sartor.curation.v1.curation_policy_pb2 import CurationPolicy
@@ -13,8 +14,9 @@ from sartor.training.v1.base_model_pb2 import BaseModel
 from sartor.training.v1.training_job_pb2 import TrainingJob
 from sartor.training.v1.training_plan_pb2 import TrainingPlan
 from sartor_cli.run import Found, Orders, Run, stages_of
-from sartor_cli.run_view import RunLines, figures_text, run_table, stage_text
+from sartor_cli.run_view import RunLines, figures_text, patient, run_table, stage_text
 from sartor_cli.stage import Stage, StageState
+from sartor_platform.errors import Unavailable
 
 P = "projects/p"
 DONE = JobStatus(state=JobState.JOB_STATE_SUCCEEDED)
@@ -156,3 +158,19 @@ def test_the_table_can_be_drawn_in_every_state() -> None:
     stages = tuple(Stage(state.value, state) for state in StageState)
     assert run_table(Run("r", P, stages)) is not None
     assert figures_text({}) == ""
+
+
+def test_a_service_that_is_being_restarted_does_not_end_the_watching() -> None:
+    """The last answer stands in, but not for ever."""
+    answers = iter([Run("r", P, ()), Unavailable("away"), Unavailable("away")])
+
+    def read() -> Run:
+        answer = next(answers)
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
+
+    ask = patient(read, seconds=60)
+    assert ask() == ask() == Run("r", P, ())
+    with pytest.raises(Unavailable):
+        patient(read, seconds=-1)()
