@@ -1,6 +1,6 @@
 """Small inline data events, one record each, through one ingestion server and one worker into a snapshot.
 
-The clock runs from the first event's publication, by a process with kafka-python alone, to the sealed snapshot.
+The clock runs from the first publication, by a process with kafka-python alone, to the sealed snapshot.
 Then the snapshot is read: none lost, none doubled, or the figure does not count.
 """
 
