@@ -1,3 +1,3 @@
-"""What every Sartor service stands on; no domain word in it. Imports nothing: a process pays only for what it uses."""
+"""What every Sartor service stands on; no domain word in it. Imports nothing by itself."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""One attempt at one job: staging, the child process, the lease that is renewed meanwhile, and the end it comes to."""
+"""One attempt at one job: staging, the child process, the lease kept meanwhile, and the end it comes to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sartor_platform import job_leases, log, metrics, tracing
+from sartor_platform.child import unforeseen
 from sartor_platform.child_process import ChildProcess
 from sartor_platform.database import is_transient
 from sartor_platform.errors import NotReady, SartorError
@@ -45,9 +46,15 @@ class Interrupted(Exception):
 class ChildDied(Exception):
     """The child ended without a result and without an error."""
 
+    reason = "CHILD_DIED"
+
 
 class ChildFailed(Exception):
     """The child's work raised something that another attempt may not meet again."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Attempt:
@@ -66,7 +73,9 @@ class Attempt:
         self._look = threading.Event()
         self._progress: dict[str, Any] = {}
         self._shown = 0.0
-        self._log = log.get(job=self._job.id, kind=kind.name, resource=self._job.resource, attempt=self._job.attempt)
+        self._log = log.get(
+            job=self._job.id, kind=kind.name, resource=self._job.resource, attempt=self._job.attempt
+        )
 
     def look_again(self) -> None:
         """Renew the lease now and see whether the job was cancelled."""
@@ -88,7 +97,7 @@ class Attempt:
                 outcome = self._settle()
             except LeaseLost:
                 outcome = "discarded"
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a thread must not die of it
                 # The database is away: the lease runs out by itself and another attempt follows.
                 self._log.exception("job.unsettled", error=str(error))
                 outcome = "unsettled"
@@ -98,13 +107,18 @@ class Attempt:
             seconds = time.monotonic() - started
             metrics.JOB_SECONDS.labels(self._kind.name, outcome).observe(seconds)
             self._log.info(
-                "job.attempt_ended", outcome=outcome, seconds=round(seconds, 3), waited=round(self.lease.waited_seconds, 3)
+                "job.attempt_ended",
+                outcome=outcome,
+                seconds=round(seconds, 3),
+                waited=round(self.lease.waited_seconds, 3),
             )
 
     def _settle(self) -> str:
         try:
             if self._job.attempt > self._kind.max_attempts:
-                return self._fail("WORKER_LOST", f"its worker ended in each of {self._kind.max_attempts} attempts")
+                return self._fail(
+                    "WORKER_LOST", f"its worker ended in each of {self._kind.max_attempts} attempts"
+                )
             with self._work_folder() as folder:
                 self._accept(self._produce(folder))
             return "succeeded"
@@ -118,9 +132,14 @@ class Attempt:
             return self._try_again(error.reason, error.message)
         except LeaseLost:
             raise
-        except Exception as error:
+        except (ChildDied, ChildFailed) as error:
+            self._log.error(
+                "job.attempt_failed", error=str(error)
+            )  # the trace came before, from the child itself
+            return self._try_again(error.reason, str(error))
+        except Exception as error:  # noqa: BLE001 - the attempt failed, whatever it was
             self._log.exception("job.attempt_failed")
-            return self._try_again("CHILD_DIED" if isinstance(error, ChildDied) else "INTERNAL", str(error))
+            return self._try_again(*unforeseen(error))
 
     # --- the work ---
 
@@ -177,7 +196,7 @@ class Attempt:
             self._kind.on_message(context, message)
         except Interrupted:
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged
             # The work itself is not harmed: a checkpoint that was not uploaded only makes a repeat longer.
             self._log.exception("job.message_not_handled", message_type=message.get("type"))
 
@@ -227,7 +246,9 @@ class Attempt:
         if self._job.attempt >= self._kind.max_attempts:
             return self._fail(reason, message or "it failed; see the service's log")
         pause = min(2.0**self._job.attempt, 60.0) * random.uniform(0.5, 1.0)
-        return self._requeue(pause, counted=True, message=f"attempt {self._job.attempt} failed and is repeated")
+        return self._requeue(
+            pause, counted=True, message=f"attempt {self._job.attempt} failed and is repeated"
+        )
 
     def _requeue(self, after_seconds: float, *, counted: bool, message: str) -> str:
         with self._database.transaction() as tx:
@@ -278,7 +299,7 @@ class Attempt:
             except LeaseLost:
                 self.interrupt(LOST)
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - tried again until the lease is over
                 self._log.warning("job.lease_not_renewed", error=str(error))
                 pause = 0.5
                 if time.monotonic() > held_until:
@@ -332,7 +353,7 @@ def end_without_result(tx: Transaction, kind: JobKind, job: Any, reason: str, me
 def _raised(message: Mapping[str, Any]) -> Exception:
     if message.get("permanent"):
         return SartorError(message["message"], reason=message["reason"], metadata=message.get("metadata"))
-    return ChildFailed(message["message"])
+    return ChildFailed(message["reason"], message["message"])
 
 
 def _how_it_ended(status: int) -> str:

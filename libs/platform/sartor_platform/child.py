@@ -1,12 +1,13 @@
-"""The child process that does a job's work: `python -m sartor_platform.child entry`, started by child_process.py.
+"""The child process that does a job's work: `python -m sartor_platform.child`, started by child_process.py.
 
-It has no credentials and talks to its parent only through a pipe of JSON lines. It dies with its parent. Its task
-comes as JSON on standard input. Imports nothing that the work itself does not need.
+It has no credentials and talks to its parent only through a pipe of JSON lines. It dies with its parent. Its
+task comes as JSON on standard input. Imports nothing that the work itself does not need.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib
 import json
 import math
@@ -24,7 +25,10 @@ _REPORT_EVERY_SECONDS = 0.1
 
 
 class PipeReport:
-    """Passes progress and messages of the work to the parent. Frequent progress is thinned out, messages never are."""
+    """Passes progress and messages of the work to the parent.
+
+    Frequent progress is thinned out, messages never are.
+    """
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
@@ -48,7 +52,9 @@ class PipeReport:
         progress = {
             "fraction": min(max(float(fraction), 0.0), 1.0),
             "stage": stage,
-            "eta_seconds": float(eta_seconds) if eta_seconds is not None and math.isfinite(eta_seconds) else None,
+            "eta_seconds": float(eta_seconds)
+            if eta_seconds is not None and math.isfinite(eta_seconds)
+            else None,
             "message": message,
             "figures": {name: float(value) for name, value in figures.items() if math.isfinite(value)},
         }
@@ -90,7 +96,23 @@ def _failure(error: BaseException) -> dict[str, Any]:
             "message": error.message,
             "metadata": error.metadata,
         }
-    return {"type": "error", "permanent": False, "reason": "INTERNAL", "message": f"{type(error).__name__}: {error}"}
+    reason, message = unforeseen(error)
+    return {"type": "error", "permanent": False, "reason": reason, "message": message}
+
+
+def unforeseen(error: BaseException) -> tuple[str, str]:
+    """Reason and message of an error nobody planned for, as a user may read them."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            "DISK_FULL",
+            "no space is left on the worker's disk; free some (see SARTOR_DATA_DIR) and start it again",
+        )
+    if isinstance(error, MemoryError):
+        return "OUT_OF_MEMORY", "the work needs more memory than there is; give it less at a time"
+    return (
+        "INTERNAL",
+        f"it failed unexpectedly with {type(error).__name__}: {error}; the service's log has the details",
+    )
 
 
 def _die_with(parent: int) -> None:

@@ -1,7 +1,8 @@
-"""The parent's handle on a job's child process: start, messages, output to the log, and a kill that spares nobody."""
+"""The parent's handle on a job's child process: start, messages, output, and a kill that spares nobody."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -23,7 +24,9 @@ _LINE_LIMIT = 2000
 class ChildProcess:
     """A running child. `messages` yields what it sends, then None once it has ended."""
 
-    def __init__(self, entry: str, task: Mapping[str, Any], folder: Path, *, fields: Mapping[str, str]) -> None:
+    def __init__(
+        self, entry: str, task: Mapping[str, Any], folder: Path, *, fields: Mapping[str, str]
+    ) -> None:
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._log = log.get(**fields)
         self.process, pipe = _spawn(entry, folder)
@@ -36,10 +39,8 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End the child and everything it started, at once. Safe to call again."""
-        try:
+        with contextlib.suppress(ProcessLookupError):  # gone already
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # gone already
         self.process.wait()
 
     def close(self) -> int:
@@ -123,7 +124,9 @@ def _environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}
     installed = (sys.prefix, sys.base_prefix)
     kept["PYTHONPATH"] = os.pathsep.join(
-        os.path.abspath(path) for path in sys.path if not path.startswith(installed) and os.path.isdir(path or ".")
+        os.path.abspath(path)
+        for path in sys.path
+        if not path.startswith(installed) and os.path.isdir(path or ".")
     )
     kept["PYTHONUNBUFFERED"] = "1"
     kept["TMPDIR"] = str(folder.resolve())

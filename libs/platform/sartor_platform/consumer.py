@@ -1,7 +1,8 @@
 """The consumer: one thread polls Kafka, handles events in transactions and commits offsets afterwards.
 
-A partition whose event meets a transient fault waits, paused, with backoff; the others go on. An event that can never
-be handled goes to the dead letters, and the partition goes on. An unexpected exception counts as transient at first.
+A partition whose event meets a transient fault waits, paused, with backoff; the others go on. An event that
+can never be handled goes to the dead letters, and the partition goes on. An unexpected exception counts as
+transient at first.
 """
 
 from __future__ import annotations
@@ -68,9 +69,12 @@ class Consumer:
             try:
                 self._turn()
                 pause = 0.5
-            except Exception as error:
-                # Broker or database away, or a fault of ours: a new client, and what was not committed comes again.
-                log.get().warning("consumer.starts_over", error=f"{type(error).__name__}: {error}", retry_seconds=pause)
+            except Exception as error:  # noqa: BLE001 - the thread must go on
+                # Broker or database away, or a fault of ours: a new client, and what was not committed comes
+                # again.
+                log.get().warning(
+                    "consumer.starts_over", error=f"{type(error).__name__}: {error}", retry_seconds=pause
+                )
                 self._start_over()
                 self._stopping.wait(pause)
                 pause = min(pause * 2, 10.0)
@@ -127,7 +131,7 @@ class Consumer:
     def _handle_one(self, handler: Handler | BatchHandler, partition: Partition) -> None:
         event = partition.pending[0].event
         try:
-            self._parse(partition.pending[0])
+            partition.pending[0].parse()
             fresh = handle(self._database, handler, [partition.pending[0].event])
         except SartorError as error:
             if error.transient:
@@ -135,7 +139,7 @@ class Consumer:
             else:
                 self._put_aside(partition, error.reason, error.message)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is sorted there
             self._unexpected(partition, error)
             return
         self._count(event.topic, event.type, "handled" if fresh else "seen_before")
@@ -150,12 +154,12 @@ class Consumer:
             for partition in ready.values():
                 run = partition.run_of(type_, handler.limit - len(batch))
                 for pending in run:
-                    self._parse(pending)
+                    pending.parse()
                 if run:
                     batch.extend(run)
                     taken.append((partition, len(run)))
             fresh = handle(self._database, handler, [pending.event for pending in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - tried again, one by one
             if is_transient(error) or (isinstance(error, SartorError) and error.transient):
                 for partition, _ in taken:
                     self._postpone(partition, error)
@@ -176,9 +180,6 @@ class Consumer:
             if len(partition.pending) == left:
                 return  # postponed: what follows waits behind it
 
-    def _parse(self, pending: Pending) -> None:
-        pending.parse()
-
     def _unhandled(self, partition: Partition, first: Pending) -> None:
         event = first.event
         if not self._client.is_strict(event.topic):
@@ -187,7 +188,9 @@ class Consumer:
             return
         known = ", ".join(sorted(self._handlers))
         self._put_aside(
-            partition, "UNKNOWN_EVENT_TYPE", f"no handler for events of type {event.type!r}; this topic takes {known}"
+            partition,
+            "UNKNOWN_EVENT_TYPE",
+            f"no handler for events of type {event.type!r}; this topic takes {known}",
         )
 
     def _unexpected(self, partition: Partition, error: Exception) -> None:
@@ -198,7 +201,9 @@ class Consumer:
         first.tries += 1
         log.get().exception("event.handler_broke", type=first.event.type, position=first.event.position)
         if first.tries >= _TRIES:
-            self._put_aside(partition, "INTERNAL", f"its handler failed {_TRIES} times; see the log of the service")
+            self._put_aside(
+                partition, "INTERNAL", f"its handler failed {_TRIES} times; see the log of the service"
+            )
         else:
             self._postpone(partition, error)
 
@@ -209,7 +214,9 @@ class Consumer:
             pause = min(0.25 * 2.0**partition.faults, 15.0) * random.uniform(0.5, 1.0)
         partition.faults += 1
         partition.retry_at = time.monotonic() + pause
-        log.get().warning("event.postponed", error=f"{type(error).__name__}: {error}", retry_seconds=round(pause, 2))
+        log.get().warning(
+            "event.postponed", error=f"{type(error).__name__}: {error}", retry_seconds=round(pause, 2)
+        )
 
     def _put_aside(self, partition: Partition, reason: str, message: str) -> None:
         from kafka.errors import KafkaError

@@ -1,4 +1,4 @@
-"""The Kafka client under the consumer: subscription, polling, commits, and reading a lost and remade topic anew."""
+"""The Kafka client under the consumer: subscription, polling, commits; starts anew where a log was lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_RECORDS = 2000
 
 
 class ConsumerClient:
-    """Subscribes to the wanted topics, which are asked for every few seconds, and creates those that are missing."""
+    """Subscribes to the wanted topics, asked for every few seconds, and creates those that are missing."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ConsumerClient:
         return self._strict.get(topic, False)
 
     def poll(self, patience_seconds: float) -> tuple[dict[Any, list[Any]], set[Any]]:
-        """New records by partition, and the partitions that were taken away since (drop what is held of them first).
+        """New records by partition, and the partitions taken away since (drop what is held of them first).
 
         Raises:
             KafkaError: close and poll again.
@@ -74,11 +74,18 @@ class ConsumerClient:
         self._held = held
 
     def commit(self, offsets: Mapping[Any, int]) -> None:
-        """Remember in the group how far we are. A rebalance in between is no error: it comes again, and was seen."""
+        """Remember in the group how far we are.
+
+        A rebalance in between is no error: what was not committed comes again, and was seen.
+        """
         from kafka.errors import CommitFailedError, RebalanceInProgressError
         from kafka.structs import OffsetAndMetadata
 
-        kept = {key: OffsetAndMetadata(offset) for key, offset in offsets.items() if not self._membership.lost(key)}
+        kept = {
+            key: OffsetAndMetadata(offset)
+            for key, offset in offsets.items()
+            if not self._membership.lost(key)
+        }
         if not kept:
             return
         try:
@@ -87,7 +94,10 @@ class ConsumerClient:
             log.get().info("consumer.commit_overtaken", error=str(error))
 
     def close(self) -> None:
-        """Leave the group. Waits for a join that is on its way: Tansu never forms a group again whose leader left then."""
+        """Leave the group.
+
+        Waits for a join that is on its way: Tansu never forms a group again whose leader left then.
+        """
         dropped, self._client = self._client, None
         self._strict, self._asked, self._held, self._read_to = {}, 0.0, set(), {}
         membership, self._membership = self._membership, _Membership()
@@ -102,13 +112,18 @@ class ConsumerClient:
             dropped._client.close()  # says no goodbye: the broker will find out by itself
 
     def _ask_topics(self) -> set[Any]:
-        """Keep up with the topics that are wanted and with what the broker has. Returns the partitions it rewound."""
+        """Keep up with the topics that are wanted and with what the broker has.
+
+        Returns the partitions it rewound.
+        """
         from kafka.errors import KafkaError
 
         if time.monotonic() - self._asked < _ASK_SECONDS:
             return set()
         try:
-            wanted = {t.name: t.strict for t in (Topic(w) if isinstance(w, str) else w for w in self._wanted())}
+            wanted = {
+                t.name: t.strict for t in (Topic(w) if isinstance(w, str) else w for w in self._wanted())
+            }
             replaced = self._look_after(set(wanted))
         except Exception as error:
             if not self._strict:
@@ -129,7 +144,8 @@ class ConsumerClient:
         replaced = {name for name, id_ in ids.items() if self._ids.get(name, id_) != id_}
         self._ids.update(ids)
         if replaced:
-            # Offsets mean nothing in the new log, whoever committed them there; what was seen is in the inbox.
+            # Offsets mean nothing in the new log, whoever committed them there; what was seen is in the
+            # inbox.
             log.get().warning("consumer.reads_anew", topics=sorted(replaced))
             self._replaced.update(dict.fromkeys(replaced, time.monotonic() + _REWIND_SECONDS))
         return replaced
@@ -139,7 +155,7 @@ class ConsumerClient:
             self._client = _consumer(self._settings, self._group)
         if set(wanted) != set(self._strict) and wanted:
             if self._strict and not self._membership.joined:
-                return  # kafka-python 3.0.12 never ends a join whose topics change meanwhile; asked again soon
+                return  # kafka-python 3.0.12 never ends a join whose topics change meanwhile; asked again
             log.get().info("consumer.subscribes", topics=sorted(wanted), group=self._group)
             self._client.subscribe(topics=sorted(wanted), listener=_listener(self._membership))
         self._strict = wanted

@@ -1,4 +1,4 @@
-"""One service's part of PostgreSQL: a schema, a small pool, and transactions that carry the outbox and the jobs."""
+"""One service's part of PostgreSQL: a schema, a small pool, and transactions that carry outbox and jobs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from sartor_platform import deadlines
+from sartor_platform.errors import DeadlineExceeded
 from sartor_platform.names import check_id
 from sartor_platform.transaction import Transaction
 
 if TYPE_CHECKING:
     import psycopg
+
+_STATEMENT_SECONDS = 60
 
 
 class Database:
@@ -37,12 +42,16 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """One transaction: committed at the end of the block, rolled back if it raises."""
         with self.engine.begin() as connection:
-            yield Transaction(connection, service=self.service, channel=self.channel)
+            self._limit(connection)
+            tx = Transaction(connection, service=self.service, channel=self.channel)
+            yield tx
+            tx.before_commit()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading; what the block sees of one statement is consistent, nothing is committed."""
+        """A connection for reading; nothing is committed."""
         with self.engine.connect() as connection:
+            self._limit(connection)
             yield connection
 
     @property
@@ -61,9 +70,19 @@ class Database:
         """Give every pooled connection back."""
         self.engine.dispose()
 
+    def _limit(self, connection: Connection) -> None:
+        """Inside a call, no statement may take longer than the caller waits."""
+        left = deadlines.remaining_seconds()
+        if left is None or left > _STATEMENT_SECONDS:
+            return
+        if left <= 0:
+            raise DeadlineExceeded("the call's deadline passed before its work was done; give it more time")
+        connection.execute(text(f"SET LOCAL statement_timeout = {max(int(left * 1000), 1)}"))
+
     def _connect_args(self) -> dict[str, Any]:
         return {
-            "options": f"-csearch_path={self.schema} -ctimezone=UTC -cstatement_timeout=60000"
+            "options": f"-csearch_path={self.schema} -ctimezone=UTC"
+            f" -cstatement_timeout={_STATEMENT_SECONDS * 1000}"
             " -cidle_in_transaction_session_timeout=120000",
             "connect_timeout": 5,
             "application_name": f"sartor-{self.service}",
@@ -74,8 +93,8 @@ class Database:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the database said that the same transaction may work later: gone away, deadlock, pool exhausted."""
-    if isinstance(error, TimeoutError):
+    """Whether the same transaction may work later: the database is away, a deadlock, the pool exhausted."""
+    if isinstance(error, PoolTimeoutError):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True

@@ -171,7 +171,7 @@ GRPC_CODES: Mapping[type[SartorError], str] = {
 
 
 def grpc_code(error: BaseException) -> str:
-    """The name of the gRPC status code of an error; subclasses take their parent's, anything else is INTERNAL."""
+    """The name of an error's gRPC status code; subclasses take their parent's, anything else is INTERNAL."""
     for kind in type(error).__mro__:
         if kind in GRPC_CODES:
             return GRPC_CODES[kind]

@@ -1,12 +1,11 @@
-"""CloudEvents 1.0 on Kafka: binary and structured mode are read, binary mode is written; data is proto3 JSON."""
+"""CloudEvents 1.0 on Kafka: binary and structured mode are read, binary is written; data is proto3 JSON."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sartor_platform.errors import InvalidArgument
@@ -26,7 +25,10 @@ class BadEvent(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as a handler sees it. `message` is the parsed data where `type` is a message this process knows."""
+    """One event as a handler sees it.
+
+    `message` is the parsed data where `type` is a message this process knows.
+    """
 
     id: str
     source: str
@@ -50,17 +52,25 @@ class Event:
 
 
 def headers_of(
-    *, id: str, source: str, type: str, subject: str, time: datetime, run: str, generation: int, traceparent: str
+    *,
+    event_id: str,
+    source: str,
+    event_type: str,
+    subject: str,
+    time: datetime,
+    run: str,
+    generation: int,
+    traceparent: str,
 ) -> list[tuple[str, bytes]]:
     """The Kafka headers of an event in binary mode."""
     attributes = {
         "content-type": "application/json",
         "ce_specversion": "1.0",
-        "ce_id": id,
+        "ce_id": event_id,
         "ce_source": source,
-        "ce_type": type,
+        "ce_type": event_type,
         "ce_subject": subject,
-        "ce_time": time.astimezone(timezone.utc).isoformat().replace("+00:00", "Z"),
+        "ce_time": time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "ce_sartorrun": run,
         "ce_sartorgeneration": str(generation) if generation else "",
         "ce_traceparent": traceparent,
@@ -116,18 +126,18 @@ def decode(
     )
 
 
-def message_class(type: str) -> type[Message] | None:
+def message_class(event_type: str) -> type[Message] | None:
     """The generated class of an event type, where this process has imported it."""
     from google.protobuf import descriptor_pool, message_factory
 
     try:
-        return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(type))
+        return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(event_type))
     except KeyError:
         return None
 
 
 def parse(event: Event, kind: type[Message]) -> Message:
-    """The event's data as a message. Fields we do not know are ignored, so that senders may be newer than we are.
+    """The event's data as a message. Unknown fields are ignored, so that senders may be newer than we are.
 
     Raises:
         BadEvent: BAD_EVENT_DATA.
@@ -140,7 +150,9 @@ def parse(event: Event, kind: type[Message]) -> Message:
             return kind.FromString(event.data)
         return Parse(event.data.decode("utf-8"), kind(), ignore_unknown_fields=True)
     except (ParseError, DecodeError, UnicodeDecodeError) as error:
-        raise BadEvent(f"the data is no {kind.DESCRIPTOR.full_name}: {error}", reason="BAD_EVENT_DATA") from error
+        raise BadEvent(
+            f"the data is no {kind.DESCRIPTOR.full_name}: {error}", reason="BAD_EVENT_DATA"
+        ) from error
 
 
 def _structured(value: bytes | None) -> tuple[dict[str, str], bytes, str]:
@@ -168,12 +180,12 @@ def _structured(value: bytes | None) -> tuple[dict[str, str], bytes, str]:
 
 def _time(text: str, timestamp_ms: int) -> datetime:
     if not text:
-        return datetime.fromtimestamp(max(timestamp_ms, 0) / 1000, timezone.utc)
+        return datetime.fromtimestamp(max(timestamp_ms, 0) / 1000, UTC)
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadEvent(f"the attribute time is no RFC 3339 timestamp: {text!r}") from error
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _whole_number(text: str) -> int:
@@ -181,8 +193,3 @@ def _whole_number(text: str) -> int:
         return int(text or "0")
     except ValueError as error:
         raise BadEvent(f"the attribute sartorgeneration is no whole number: {text!r}") from error
-
-
-def new_event_id() -> str:
-    """An id for an event that is not made by an outbox."""
-    return str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""gRPC as a client of a Sartor service: a channel with deadlines, retries and traces, and errors as SartorErrors."""
+"""gRPC as a client of a service: a channel with deadlines, retries and traces, and errors as SartorErrors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sartor_platform import grpc_status, tracing
 
 DEADLINE_SECONDS = 30.0
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# Only what surely did not reach the service is repeated by the channel; Create calls carry a request_id besides.
+# Only what surely did not reach the service is repeated by the channel; Create calls carry a request_id
+# besides.
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
@@ -33,7 +34,7 @@ _SERVICE_CONFIG = json.dumps(
 
 
 def channel(target: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> grpc.Channel:
-    """A channel to `host:port`. Calls without a deadline of their own get this one; streams to the client get none."""
+    """A channel to `host:port`. Calls without a deadline of their own get this one; streams get none."""
     plain = grpc.insecure_channel(
         target,
         options=[
@@ -68,10 +69,10 @@ class _Details(NamedTuple):
 
 
 class _Outgoing(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc,unused-ignore]
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc,unused-ignore]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc,unused-ignore]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[misc,unused-ignore]
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg,unused-ignore]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg,unused-ignore]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg,unused-ignore]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg,unused-ignore]
 ):
     """Adds the trace, and a deadline where the caller gave none."""
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import grpc
 
-from sartor_platform import grpc_status, log, metrics, principal, tracing
+from sartor_platform import deadlines, grpc_status, log, metrics, principal, tracing
 from sartor_platform.errors import SartorError, grpc_code
 
+# Seconds; what grpc says is left where the client named no deadline is more.
+_FOREVER = 1e8
 Authenticate = Callable[[dict[str, str]], str]
 
 
@@ -20,7 +22,7 @@ def local_user(_metadata: dict[str, str]) -> str:
     return principal.LOCAL
 
 
-class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignore]
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg,unused-ignore]
     """Wraps every handler. `authenticate` names the principal from the call's metadata, or raises."""
 
     def __init__(self, authenticate: Authenticate = local_user) -> None:
@@ -36,17 +38,18 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignor
 
     def _wrapped(self, handler: Any, method: str, metadata: dict[str, str]) -> Any:
         quiet = method.startswith("/grpc.")
+        streams = handler.request_streaming or handler.response_streaming
 
         def answer(behaviour: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             def call(request: Any, context: Any) -> Any:
-                with self._around(method, metadata, context, quiet):
+                with self._around(method, metadata, context, quiet, streams):
                     return behaviour(request, context)
 
             return call
 
         def stream(behaviour: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
             def call(request: Any, context: Any) -> Iterator[Any]:
-                with self._around(method, metadata, context, quiet):
+                with self._around(method, metadata, context, quiet, streams):
                     yield from behaviour(request, context)
 
             return call
@@ -59,11 +62,17 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignor
         return make(wrap(getattr(handler, kind)), handler.request_deserializer, handler.response_serializer)
 
     @contextmanager
-    def _around(self, method: str, metadata: dict[str, str], context: Any, quiet: bool) -> Iterator[None]:
+    def _around(
+        self, method: str, metadata: dict[str, str], context: Any, quiet: bool, streams: bool
+    ) -> Iterator[None]:
         started = time.monotonic()
         code, who = "OK", ""
         with ExitStack() as stack:
             stack.enter_context(tracing.continued(metadata.get("traceparent", "")))
+            left = context.time_remaining()
+            if not streams:
+                named = left is not None and left < _FOREVER
+                stack.enter_context(deadlines.limited(left if named else deadlines.DEFAULT_SECONDS))
             try:
                 who = self._authenticate(metadata)
                 stack.enter_context(principal.acting_as(who))
@@ -83,4 +92,6 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignor
                 seconds = time.monotonic() - started
                 metrics.REQUEST_SECONDS.labels(method, code).observe(seconds)
                 if not quiet:
-                    log.get().info("grpc.call", method=method, code=code, principal=who, seconds=round(seconds, 4))
+                    log.get().info(
+                        "grpc.call", method=method, code=code, principal=who, seconds=round(seconds, 4)
+                    )

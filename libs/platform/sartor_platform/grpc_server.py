@@ -5,42 +5,42 @@ Calls and Watch streams share the pool, but streams are capped below it, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
-
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from typing import TYPE_CHECKING, Any
 
 from sartor_platform import log, watch
 from sartor_platform.errors import FailedPrecondition
-from sartor_platform.grpc_interceptor import Authenticate, CallInterceptor, local_user
+from sartor_platform.servicer import Servicer
+
+if TYPE_CHECKING:
+    from sartor_platform.grpc_interceptor import Authenticate
+
+__all__ = ["GrpcServer", "Servicer"]
 
 _CALL_THREADS = 16
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Servicer:
-    """A service to serve: `add` is the generated `add_…Servicer_to_server`, `full_name` as in the proto."""
-
-    add: Callable[[Any, Any], None]
-    implementation: Any
-    full_name: str
-
-
 class GrpcServer:
-    """Serves from `start` to `stop`. `port` is where it listens, also when the bind address left that open."""
+    """Serves from `start` to `stop`. `port` is where it listens, also when the address left that open."""
 
-    def __init__(self, bind: str, servicers: Sequence[Servicer], *, authenticate: Authenticate = local_user) -> None:
+    def __init__(
+        self, bind: str, servicers: Sequence[Servicer], *, authenticate: Authenticate | None = None
+    ) -> None:
+        # Here and not above: a service's modules import this one also in processes that serve nothing.
+        import grpc
+        from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+        from grpc_reflection.v1alpha import reflection
+
+        from sartor_platform.grpc_interceptor import CallInterceptor, local_user
+
         self._bind = bind
         self._names = [servicer.full_name for servicer in servicers]
         self._pool = ThreadPoolExecutor(_CALL_THREADS + watch.LIMIT, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._pool,
-            interceptors=[CallInterceptor(authenticate)],
+            interceptors=[CallInterceptor(authenticate or local_user)],
             options=[
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -50,6 +50,7 @@ class GrpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
+        self._states = health_pb2.HealthCheckResponse
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for servicer in servicers:
@@ -75,12 +76,12 @@ class GrpcServer:
                 metadata={"address": self._bind},
             ) from error
         self._server.start()
-        self._set(health_pb2.HealthCheckResponse.SERVING)
+        self._set(self._states.SERVING)
         log.get().info("grpc.serving", port=self.port, services=self._names)
 
     def stop(self, grace_seconds: float) -> None:
         """Turn NOT_SERVING, refuse new calls, give running ones this long, then cut them."""
-        self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._set(self._states.NOT_SERVING)
         self._server.stop(grace_seconds).wait()
         self._pool.shutdown(wait=False)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+import psycopg
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from sartor_platform.database import is_transient
 from sartor_platform.errors import (
     DOMAIN,
+    DeadlineExceeded,
     FieldViolation,
     InvalidArgument,
     SartorError,
@@ -44,12 +46,14 @@ def abort(context: Any, error: BaseException) -> None:
     context.abort(_CODES[status.code], status.message)
 
 
-def error_of(failure: grpc.RpcError) -> SartorError:
-    """The error a server meant, from the failure of a call."""
-    code = failure.code() if isinstance(failure, grpc.Call) else grpc.StatusCode.UNKNOWN
-    message = (failure.details() if isinstance(failure, grpc.Call) else str(failure)) or code.name
-    reason, metadata, violations = "", {}, []
-    for key, value in (failure.trailing_metadata() or ()) if isinstance(failure, grpc.Call) else ():
+def error_of(failure: Any) -> SartorError:
+    """The error a server meant, from the `grpc.RpcError` of a call."""
+    code: grpc.StatusCode = failure.code()
+    message = failure.details() or code.name
+    reason = ""
+    metadata: dict[str, str] = {}
+    violations: list[FieldViolation] = []
+    for key, value in failure.trailing_metadata() or ():
         if key != DETAILS_KEY:
             continue
         for detail in status_pb2.Status.FromString(value).details:
@@ -57,7 +61,9 @@ def error_of(failure: grpc.RpcError) -> SartorError:
             if detail.Unpack(info):
                 reason, metadata = info.reason, dict(info.metadata)
             elif detail.Unpack(bad):
-                violations = [FieldViolation(fault.field, fault.description) for fault in bad.field_violations]
+                violations = [
+                    FieldViolation(fault.field, fault.description) for fault in bad.field_violations
+                ]
     kind = error_of_code(code.name)
     if kind is InvalidArgument:
         return InvalidArgument(message, reason=reason, metadata=metadata, violations=violations)
@@ -65,9 +71,13 @@ def error_of(failure: grpc.RpcError) -> SartorError:
 
 
 def _outward(error: BaseException) -> SartorError:
+    if isinstance(getattr(error, "orig", None), psycopg.errors.QueryCanceled):
+        return DeadlineExceeded("the call's deadline passed before its work was done; give it more time")
     if is_transient(error):
         return Unavailable("the database did not answer; repeat the call", reason="DATABASE_UNAVAILABLE")
-    return SartorError("internal error; the service's log has the details under this call's trace", reason="INTERNAL")
+    return SartorError(
+        "internal error; the service's log has the details under this call's trace", reason="INTERNAL"
+    )
 
 
 def _pack(status: status_pb2.Status, detail: Any) -> None:

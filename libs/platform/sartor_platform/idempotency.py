@@ -1,4 +1,4 @@
-"""`request_id`: the same id with the same body gets the first answer again, with another body it is an error."""
+"""`request_id`: the same id with the same body gets the first answer again; another body is an error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ M = TypeVar("M", bound="Message")
 _FORM = re.compile(r"[0-9A-Za-z_.:-]{1,128}")
 
 
-def once(tx: Transaction, request_id: str, request: Message, make: Callable[[], M], response_type: type[M]) -> M:
-    """What `make` answered to this request the first time; `make` runs at most once for each id that succeeds.
+def once(
+    tx: Transaction, request_id: str, request: Message, make: Callable[[], M], response_type: type[M]
+) -> M:
+    """What `make` answered to this request the first time; it runs at most once for each id that succeeds.
 
-    Equal calls at the same time wait for the first; if that fails, the next one tries. Without an id, `make` just
-    runs. The id belongs to the principal and the request's type.
+    Equal calls at the same time wait for the first; if that fails, the next one tries. Without an id, `make`
+    just runs. The id belongs to the principal and the request's type.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED: the id came with another body; BAD_REQUEST_ID: it is no usable id.
@@ -44,15 +46,23 @@ def once(tx: Transaction, request_id: str, request: Message, make: Callable[[], 
         ),
         {**key, "digest": digest},
     ).rowcount
-    where = " WHERE principal = :principal AND type = :type AND request_id = :request_id"
     if ours:
         response = make()
         tx.connection.execute(
-            text(f"UPDATE requests SET response = :response{where}"),
+            text(
+                "UPDATE requests SET response = :response"
+                " WHERE principal = :principal AND type = :type AND request_id = :request_id"
+            ),
             {**key, "response": response.SerializeToString()},
         )
         return response
-    first = tx.connection.execute(text(f"SELECT digest, response FROM requests{where}"), key).one()
+    first = tx.connection.execute(
+        text(
+            "SELECT digest, response FROM requests"
+            " WHERE principal = :principal AND type = :type AND request_id = :request_id"
+        ),
+        key,
+    ).one()
     if first.digest != digest:
         raise _fault("REQUEST_ID_REUSED", "was used for another request; make a new one for each request")
     return response_type.FromString(bytes(first.response))

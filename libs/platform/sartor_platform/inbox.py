@@ -52,4 +52,8 @@ def remember(tx: Transaction, events: Sequence[Event]) -> list[Event]:
         _REMEMBER, {"sources": [source for source, _ in keys], "ids": [id_ for _, id_ in keys]}
     )
     new = {(row.source, row.id) for row in rows}
-    return [event for event in events if (event.source, event.id) in new and by_key[event.source, event.id] is event]
+    return [
+        event
+        for event in events
+        if (event.source, event.id) in new and by_key[event.source, event.id] is event
+    ]

@@ -1,4 +1,7 @@
-"""The worker's side of the jobs table: claim under a lease, renew, report, finish. A stale lease changes nothing."""
+"""The worker's side of the jobs table: claim under a lease, renew, report, finish.
+
+A stale lease changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from sartor_platform.transaction import Transaction
 
 _RETURNING = "j." + COLUMNS.replace(", ", ", j.")
 
-# One row: highest priority, then the project with the fewest running jobs, then the oldest. A row whose lease ran out
-# is as good as a queued one.
+# One row: highest priority, then the project with the fewest running jobs, then the oldest. A row whose lease
+# ran out is as good as a queued one.
 _CLAIM = text(
     f"""
     WITH busy AS (SELECT project, count(*) AS jobs FROM jobs WHERE state = 'RUNNING' AND lease_until > now()
@@ -31,8 +34,8 @@ _CLAIM = text(
         ORDER BY c.priority DESC, coalesce(busy.jobs, 0), c.create_time, c.id
         LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
     UPDATE jobs j SET state = 'RUNNING', attempt = j.attempt + 1, lease_token = :token, lease_owner = :owner,
-        lease_until = now() + make_interval(secs => :lease_seconds), start_time = coalesce(j.start_time, now()),
-        update_time = now()
+        lease_until = now() + make_interval(secs => :lease_seconds),
+        start_time = coalesce(j.start_time, now()), update_time = now()
     FROM next WHERE j.id = next.id
     RETURNING {_RETURNING}, now() - greatest(j.create_time, coalesce(j.not_before, j.create_time)) AS waited
     """  # noqa: S608 - only our own column names
@@ -46,7 +49,6 @@ _ABANDONED = text(
     ORDER BY j.create_time LIMIT 1 FOR UPDATE SKIP LOCKED
     """  # noqa: S608 - only our own column names
 )
-_HELD = " WHERE id = :id AND lease_token = :token"
 
 
 class LeaseLost(Exception):
@@ -92,7 +94,7 @@ def renew(connection: Connection, lease: Lease) -> str:
     state = connection.execute(
         text(
             "UPDATE jobs SET lease_until = now() + make_interval(secs => :seconds)"
-            f"{_HELD} AND state IN ('RUNNING', 'CANCELLING') RETURNING state"
+            " WHERE id = :id AND lease_token = :token AND state IN ('RUNNING', 'CANCELLING') RETURNING state"
         ),
         {"id": lease.job.id, "token": lease.token, "seconds": lease.seconds},
     ).scalar_one_or_none()
@@ -104,7 +106,10 @@ def renew(connection: Connection, lease: Lease) -> str:
 def report(tx: Transaction, lease: Lease, progress: Mapping[str, Any]) -> None:
     """Show how far the attempt is; without effect once the lease is lost."""
     updated = tx.connection.execute(
-        text(f"UPDATE jobs SET progress = cast(:progress AS jsonb), update_time = now(){_HELD}"),
+        text(
+            "UPDATE jobs SET progress = cast(:progress AS jsonb), update_time = now()"
+            " WHERE id = :id AND lease_token = :token"
+        ),
         {"id": lease.job.id, "token": lease.token, "progress": json.dumps(progress)},
     )
     if updated.rowcount:
@@ -118,7 +123,10 @@ def lock(tx: Transaction, lease: Lease) -> str:
         LeaseLost: the lease ran out and somebody else took the job, or finished it.
     """
     state = tx.connection.execute(
-        text(f"SELECT state FROM jobs{_HELD} AND state IN ('RUNNING', 'CANCELLING') FOR UPDATE"),
+        text(
+            "SELECT state FROM jobs WHERE id = :id AND lease_token = :token"
+            " AND state IN ('RUNNING', 'CANCELLING') FOR UPDATE"
+        ),
         {"id": lease.job.id, "token": lease.token},
     ).scalar_one_or_none()
     if state is None:
@@ -128,14 +136,20 @@ def lock(tx: Transaction, lease: Lease) -> str:
 
 def finish(tx: Transaction, job: Job, state: str, reason: str = "", message: str = "") -> None:
     """Write the end of a job whose row is locked: SUCCEEDED, FAILED or CANCELLED."""
-    fraction = ", progress = progress || '{\"fraction\": 1.0, \"eta_seconds\": null}'" if state == "SUCCEEDED" else ""
     tx.connection.execute(
         text(
-            "UPDATE jobs SET state = :state, error_reason = :reason, error_message = :message, end_time = now(),"
-            f" update_time = now(), lease_token = NULL, lease_owner = NULL, lease_until = NULL{fraction}"
-            " WHERE id = :id"
+            "UPDATE jobs SET state = :state, error_reason = :reason, error_message = :message,"
+            " end_time = now(), update_time = now(),"
+            " lease_token = NULL, lease_owner = NULL, lease_until = NULL,"
+            " progress = progress || cast(:progress AS jsonb) WHERE id = :id"
         ),
-        {"id": job.id, "state": state, "reason": reason, "message": message},
+        {
+            "id": job.id,
+            "state": state,
+            "reason": reason,
+            "message": message,
+            "progress": json.dumps({"fraction": 1.0, "eta_seconds": None} if state == "SUCCEEDED" else {}),
+        },
     )
     tx.notify(job.resource)
 
@@ -150,7 +164,7 @@ def requeue(tx: Transaction, lease: Lease, *, after_seconds: float, counted: boo
             "UPDATE jobs SET state = CASE WHEN state = 'CANCELLING' THEN state ELSE 'QUEUED' END,"
             " attempt = attempt - :uncounted, lease_token = NULL, lease_owner = NULL, lease_until = NULL,"
             " not_before = now() + make_interval(secs => :after_seconds), update_time = now(),"
-            f" progress = progress || cast(:waiting AS jsonb){_HELD}"
+            " progress = progress || cast(:waiting AS jsonb) WHERE id = :id AND lease_token = :token"
         ),
         {
             "id": lease.job.id,
@@ -164,7 +178,10 @@ def requeue(tx: Transaction, lease: Lease, *, after_seconds: float, counted: boo
 
 
 def abandoned(tx: Transaction, kinds: Sequence[str]) -> Job | None:
-    """A job nobody works on that must end now: cancelled while queued or orphaned, or past its deadline. Locked."""
+    """A job nobody works on that must end now: cancelled while queued or orphaned, or past its deadline.
+
+    Locked.
+    """
     row = tx.connection.execute(_ABANDONED, {"kinds": list(kinds)}).one_or_none()
     return None if row is None else Job(*row)
 

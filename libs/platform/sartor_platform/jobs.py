@@ -1,4 +1,7 @@
-"""Jobs as everybody sees them: the row, its state and its progress. Claiming and finishing is in job_leases.py."""
+"""Jobs as everybody sees them: the row, its state and its progress.
+
+Claiming and finishing is in job_leases.py.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 
 UNFINISHED = ("QUEUED", "RUNNING", "PAUSED", "CANCELLING")
 COLUMNS = (
-    "id, kind, resource, project, run, generation, revision, parent, payload, priority, requirements, state, attempt,"
-    " progress, error_reason, error_message, not_before, deadline, traceparent,"
+    "id, kind, resource, project, run, generation, revision, parent, payload, priority, requirements,"
+    " state, attempt, progress, error_reason, error_message, not_before, deadline, traceparent,"
     " create_time, update_time, start_time, end_time"
 )
 
@@ -65,8 +68,8 @@ def jobs_of(connection: Connection, resources: Sequence[str]) -> dict[str, Job]:
         return {}
     rows = connection.execute(
         text(
-            f"SELECT DISTINCT ON (resource) {COLUMNS} FROM jobs WHERE resource = ANY(:resources)"
-            " ORDER BY resource, create_time DESC, id DESC"
+            f"SELECT DISTINCT ON (resource) {COLUMNS} FROM jobs"  # noqa: S608 - only our own column names
+            " WHERE resource = ANY(:resources) ORDER BY resource, create_time DESC, id DESC"
         ),
         {"resources": list(resources)},
     )

@@ -18,7 +18,7 @@ Callback = Callable[[str], None]
 class Listener:
     """Passes NOTIFY payloads `topic:detail` on to the subscribers of `topic`. Callbacks must be quick.
 
-    Notifications are hints: after a lost connection every subscriber is called once with "" for "look yourself",
+    Notifications are hints: after a lost connection every subscriber is called once with "", "look yourself",
     and everybody who waits also polls.
     """
 

@@ -32,7 +32,8 @@ def page(
 ) -> tuple[list[Row[Any]], str]:
     """One page of the query's rows, ordered by `order`, and the token of the next ("" at the end).
 
-    The columns of `order` must be selected by the query and together be unique. `page_size` is coerced into 1..1000.
+    The columns of `order` must be selected by the query and together be unique. `page_size` is coerced into
+    1..1000.
 
     Raises:
         InvalidArgument: BAD_PAGE_TOKEN: the token is not one we gave for this query.
@@ -44,7 +45,9 @@ def page(
         key = tuple_(*order)
         bound = tuple_(*(literal(value, column.type) for value, column in zip(values, order, strict=True)))
         query = query.where(key < bound if descending else key > bound)
-    query = query.order_by(*(column.desc() if descending else column.asc() for column in order)).limit(size + 1)
+    query = query.order_by(*(column.desc() if descending else column.asc() for column in order)).limit(
+        size + 1
+    )
     rows = list(connection.execute(query))
     if len(rows) <= size:
         return rows, ""

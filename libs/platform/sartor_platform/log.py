@@ -1,4 +1,4 @@
-"""structlog, set up once a process: constant event names, bound fields, JSON unless a person watches a terminal."""
+"""structlog, set up once a process: constant event names, bound fields, JSON unless a person is watching."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ def configure(service: str, process: str, *, level: str = "info", as_json: bool 
     """Send every log line of this process to standard output, named after the service and the process."""
     number = _LEVELS.get(level.lower(), 20)
     render_json = not sys.stdout.isatty() if as_json is None else as_json
-    renderer: Any
     tail: list[Any]
     if render_json:
         tail = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
     else:
         tail = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
-    shared: list[Any] = [
+    shared: Any = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -37,14 +36,15 @@ def configure(service: str, process: str, *, level: str = "info", as_json: bool 
     )
     global _fields
     _fields = {"service": service, "process": process}
-    renderer = structlog.stdlib.ProcessorFormatter(processors=[_drop_record, *tail], foreign_pre_chain=shared)
+    stages: list[Any] = [_drop_record, *tail]
+    renderer = structlog.stdlib.ProcessorFormatter(processors=stages, foreign_pre_chain=shared)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(renderer)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
-    # The broker's client warns about every reconnect; our own lines say what follows from it.
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    # The broker's client cries at every reconnect; our own lines say what follows from it.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def get(**fields: object) -> Any:
@@ -56,7 +56,8 @@ _fields: dict[str, str] = {}
 
 
 def _add_trace(_logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
-    # Threads start with an empty context, so the process's own fields are set here and not by contextvars alone.
+    # Threads start with an empty context, so the process's own fields are set here and not by contextvars
+    # alone.
     for key, value in _fields.items():
         line.setdefault(key, value)
     trace = tracing.trace_id()

@@ -1,4 +1,4 @@
-"""What every process measures, and the small HTTP server that shows it: /metrics (Prometheus) and /healthz."""
+"""What every process measures, and the small HTTP server that shows it: /metrics and /healthz."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 _LONG = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
-REQUEST_SECONDS = Histogram("sartor_request_seconds", "Time of a gRPC call.", ["method", "code"], buckets=_SHORT)
-JOB_SECONDS = Histogram("sartor_job_seconds", "Time of one attempt at a job.", ["kind", "outcome"], buckets=_LONG)
+REQUEST_SECONDS = Histogram(
+    "sartor_request_seconds", "Time of a gRPC call.", ["method", "code"], buckets=_SHORT
+)
+JOB_SECONDS = Histogram(
+    "sartor_job_seconds", "Time of one attempt at a job.", ["kind", "outcome"], buckets=_LONG
+)
 JOB_WAIT_SECONDS = Histogram(
-    "sartor_job_wait_seconds", "From when a job could first be claimed to its claim.", ["kind"], buckets=_SHORT
+    "sartor_job_wait_seconds",
+    "From when a job could first be claimed to its claim.",
+    ["kind"],
+    buckets=_SHORT,
 )
 CHILD_START_SECONDS = Histogram(
-    "sartor_job_child_start_seconds", "From a child's spawn to its first line of Python.", ["kind"], buckets=_SHORT
+    "sartor_job_child_start_seconds",
+    "From a child's spawn to its first line of Python.",
+    ["kind"],
+    buckets=_SHORT,
 )
 QUEUE_DEPTH = Gauge("sartor_job_queue_depth", "Unfinished jobs.", ["kind", "state"])
 CONSUMER_LAG = Gauge("sartor_consumer_lag", "Messages that wait in the topic for this consumer.", ["topic"])
@@ -62,7 +72,9 @@ def _handler(unwell: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))
             elif path == "/healthz":
                 fault = unwell()
-                self._answer(503 if fault else 200, "text/plain; charset=utf-8", (fault or "ok").encode() + b"\n")
+                self._answer(
+                    503 if fault else 200, "text/plain; charset=utf-8", (fault or "ok").encode() + b"\n"
+                )
             else:
                 self._answer(404, "text/plain; charset=utf-8", b"see /metrics and /healthz\n")
 

@@ -45,7 +45,9 @@ def is_current(database: Database, package: str) -> bool:
     """Whether the schema is at the newest revision already. Cheap: reads the files' heads, not Alembic."""
     table = f'"{database.schema}".alembic_version'
     with database.read() as connection:
-        known = connection.execute(text("SELECT to_regclass(:table) IS NOT NULL"), {"table": table}).scalar_one()
+        known = connection.execute(
+            text("SELECT to_regclass(:table) IS NOT NULL"), {"table": table}
+        ).scalar_one()
         if not known:
             return False
         at = set(connection.execute(text(f"SELECT version_num FROM {table}")).scalars())  # noqa: S608 - our own name
@@ -72,7 +74,9 @@ def _run(connection: Connection, schema: str, folder: Path) -> None:
 def _folder(package: str) -> Path:
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"{package} is not installed, so its migrations cannot be found", name=package)
+        raise ModuleNotFoundError(
+            f"{package} is not installed, so its migrations cannot be found", name=package
+        )
     return Path(next(iter(spec.submodule_search_locations))) / "migrations"
 
 

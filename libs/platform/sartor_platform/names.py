@@ -1,4 +1,4 @@
-"""Resource names and ids: `projects/{project}/sources/{source}`, and ids that sort by the time they were made."""
+"""Resource names, such as `projects/{project}/sources/{source}`, and ids that sort by their time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class NamePattern:
         match = self._regex.fullmatch(name)
         if match is None:
             raise InvalidArgument(
-                f"{name!r} is not a name of the form {self.template}; ids are lower-case letters, digits and hyphens",
+                f"{name!r} is not a name of the form {self.template};"
+                " ids are lower-case letters, digits and hyphens",
                 reason="BAD_RESOURCE_NAME",
                 metadata={"name": name, "pattern": self.template},
                 violations=[FieldViolation(field, f"must have the form {self.template}")],
@@ -58,7 +59,10 @@ class NamePattern:
 def pattern(template: str) -> NamePattern:
     """The pattern of a template such as `projects/{project}/sources/{source}`."""
     variables = tuple(_VARIABLE.findall(template))
-    parts = [re.escape(part) if i % 2 == 0 else f"(?P<{part}>{_ID})" for i, part in enumerate(_VARIABLE.split(template))]
+    parts = [
+        re.escape(part) if i % 2 == 0 else f"(?P<{part}>{_ID})"
+        for i, part in enumerate(_VARIABLE.split(template))
+    ]
     return NamePattern(template, variables, re.compile("".join(parts)))
 
 
@@ -70,7 +74,7 @@ def check_id(value: str, *, field: str = "id") -> str:
     """
     if _ID_RULE.fullmatch(value) is None:
         raise InvalidArgument(
-            f"{value!r} is not an id: 1 to 63 lower-case letters, digits and hyphens, no hyphen first or last",
+            f"{value!r} is not an id: 1 to 63 lower-case letters, digits and inner hyphens",
             reason="BAD_RESOURCE_NAME",
             metadata={"id": value},
             violations=[FieldViolation(field, "must be 1 to 63 of a-z, 0-9 and inner hyphens")],
@@ -83,7 +87,10 @@ _last = 0
 
 
 def new_id() -> str:
-    """26 lower-case base32 characters: 48 bits of milliseconds, 80 random; later ids of one process sort after earlier."""
+    """26 lower-case base32 characters: 48 bits of milliseconds, 80 random.
+
+    Later ids of one process sort after earlier ones.
+    """
     global _last
     with _lock:
         _last = max((time.time_ns() // 1_000_000) << 80 | secrets.randbits(80), _last + 1)

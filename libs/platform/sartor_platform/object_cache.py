@@ -1,4 +1,4 @@
-"""Objects on this machine's disk, by digest: fetched once, verified, bounded; jobs get hard links of their own."""
+"""Objects on this machine's disk, by digest: fetched once, verified, bounded; jobs get hard links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sartor_platform.objects import ObjectReference, ObjectStore
 
 
 class ObjectCache:
-    """Verified copies of objects in one folder, at most `limit_bytes` together; the least recently used go first."""
+    """Verified copies of objects in one folder, at most `limit_bytes`; the least recently used go first."""
 
     def __init__(self, objects: ObjectStore, folder: Path, limit_bytes: int) -> None:
         self._objects = objects

@@ -1,4 +1,7 @@
-"""The object store: any S3 endpoint through the MinIO client. Every read is checked against the SHA-256 that names it."""
+"""The object store: any S3 endpoint through the MinIO client.
+
+Every read is checked against the SHA-256 that names it.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class ObjectStore:
         return self._put(key, io.BytesIO(data), len(data))
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> ObjectReference:
-        """Store chunks as they come, without knowing how many; at most one part (64 MiB) is held in memory."""
+        """Store chunks as they come, however many; a few parts of 64 MiB are held in memory at most."""
         return self._put(key, cast(BinaryIO, _Chunks(chunks)), -1)
 
     def get_file(self, reference: ObjectReference, path: Path) -> Path:
@@ -143,7 +146,12 @@ class ObjectStore:
         reader = _Hashing(data)
         with _store_errors(self.uri(key)):
             self._minio().put_object(
-                self._bucket, key, cast(BinaryIO, reader), length, part_size=PART_BYTES, num_parallel_uploads=2
+                self._bucket,
+                key,
+                cast(BinaryIO, reader),
+                length,
+                part_size=PART_BYTES,
+                num_parallel_uploads=2,
             )
         return ObjectReference(self.uri(key), reader.digest.hexdigest(), reader.size)
 
@@ -162,7 +170,9 @@ def _client(settings: PlatformSettings) -> Any:
     http = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
         maxsize=16,
-        retries=urllib3.Retry(total=4, backoff_factor=0.2, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504]),
+        retries=urllib3.Retry(
+            total=4, backoff_factor=0.2, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504]
+        ),
         **pool,
     )
     return Minio(
@@ -184,7 +194,9 @@ def _store_errors(uri: str) -> Iterator[None]:
         yield
     except S3Error as error:
         if error.code in _GONE:
-            raise ObjectNotFound(f"{uri} does not exist in the object store", metadata={"uri": uri}) from error
+            raise ObjectNotFound(
+                f"{uri} does not exist in the object store", metadata={"uri": uri}
+            ) from error
         raise _refused(uri, error) from error
     except (HTTPError, ConnectionError) as error:
         raise Unavailable(
@@ -195,7 +207,13 @@ def _store_errors(uri: str) -> Iterator[None]:
 
 
 def _refused(uri: str, error: Any) -> SartorError:
-    if error.code in ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "XMinioStorageFull"):
+    if error.code in (
+        "InternalError",
+        "SlowDown",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "XMinioStorageFull",
+    ):
         return Unavailable(
             f"the object store could not serve {uri}: {error.code}",
             reason="OBJECT_STORE_UNAVAILABLE",
@@ -213,7 +231,9 @@ def _address(uri: str) -> tuple[str, str]:
     key = parts.path.lstrip("/")
     if parts.scheme != "s3" or not parts.netloc or not key or parts.query or parts.fragment:
         raise InvalidArgument(
-            f"{uri!r} is no object address; write s3://bucket/key", reason="BAD_OBJECT_URI", metadata={"uri": uri}
+            f"{uri!r} is no object address; write s3://bucket/key",
+            reason="BAD_OBJECT_URI",
+            metadata={"uri": uri},
         )
     return parts.netloc, key
 

@@ -1,4 +1,4 @@
-"""Standing orders: a named specification whose revisions are immutable, so that a job can pin the one it ran under."""
+"""Standing orders: named specifications with immutable revisions; a job pins the one it ran under."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Order:
 
 
 _HEAD = (
-    "SELECT o.name, r.revision, o.generation, r.spec, o.create_time, o.update_time, o.created_by, o.paused, o.version"
-    " FROM orders o JOIN order_revisions r ON r.name = o.name"
+    "SELECT o.name, r.revision, o.generation, r.spec, o.create_time, o.update_time, o.created_by, o.paused,"
+    " o.version FROM orders o JOIN order_revisions r ON r.name = o.name"
 )
 _INSERT_REVISION = text(
     "INSERT INTO order_revisions (name, revision, spec, digest, created_by)"
@@ -44,7 +44,9 @@ _INSERT_REVISION = text(
 )
 
 
-def apply(tx: Transaction, name: str, spec: Mapping[str, Any], generation: int = 0, *, etag: str = "") -> Order:
+def apply(
+    tx: Transaction, name: str, spec: Mapping[str, Any], generation: int = 0, *, etag: str = ""
+) -> Order:
     """Write the specification as the order's newest revision; an unchanged one keeps its number.
 
     Args:
@@ -64,7 +66,7 @@ def apply(tx: Transaction, name: str, spec: Mapping[str, Any], generation: int =
     )
     head = tx.connection.execute(
         text(
-            "SELECT o.revision, o.generation, o.version, o.paused, coalesce(r.digest, '') AS digest FROM orders o"
+            "SELECT o.revision, o.generation, o.version, coalesce(r.digest, '') AS digest FROM orders o"
             " LEFT JOIN order_revisions r ON r.name = o.name AND r.revision = o.revision"
             " WHERE o.name = :name FOR UPDATE OF o"
         ),
@@ -126,7 +128,7 @@ def find(connection: Connection, name: str, revision: int | None = None) -> Orde
 def list_orders(
     connection: Connection, prefix: str, *, page_size: int = 0, page_token: str = ""
 ) -> tuple[list[Order], str]:
-    """The newest revisions of the orders whose names start with `prefix`, by name, and the next page's token."""
+    """The newest revisions of the orders whose names start with `prefix`, and the next page's token."""
     orders = table("orders", column("name"), column("revision"))
     rows, token = listing.page(
         connection,
@@ -139,7 +141,7 @@ def list_orders(
 
 
 def all_orders(connection: Connection, prefix: str) -> list[Order]:
-    """The newest revision of every order whose name starts with `prefix`, by name: for handlers that must see all."""
+    """As `list_orders`, but all of them at once: for handlers that must see every order."""
     where = " WHERE r.revision = o.revision AND starts_with(o.name, :prefix) ORDER BY o.name"
     return [_order(row) for row in connection.execute(text(_HEAD + where), {"prefix": prefix})]
 
@@ -147,7 +149,10 @@ def all_orders(connection: Connection, prefix: str) -> list[Order]:
 def set_paused(tx: Transaction, name: str, paused: bool) -> Order:
     """Stop or resume following the order; a paused one stays readable."""
     tx.connection.execute(
-        text("UPDATE orders SET paused = :paused, version = version + 1, update_time = now() WHERE name = :name"),
+        text(
+            "UPDATE orders SET paused = :paused, version = version + 1, update_time = now()"
+            " WHERE name = :name"
+        ),
         {"name": name, "paused": paused},
     )
     tx.notify(name)

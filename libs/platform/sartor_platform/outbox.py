@@ -1,8 +1,8 @@
-"""The relay: publishes outbox rows to Kafka. One a service is the leader, by a session lock; the others stand by.
+"""The relay: publishes outbox rows to Kafka. One is the leader, by a session lock; the others stand by.
 
-Rows are chosen by `published_time IS NULL`, never by "id > last": ids are given before commit, in another order.
-When a topic has another id than before, the broker lost its log: retained rows are published again, and inboxes
-make that harmless.
+Rows are chosen by `published_time IS NULL`, never by "id > last": ids are given before commit, in another
+order. When a topic has another id than before, the broker lost its log: retained rows are published again,
+and inboxes make that harmless.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ class Relay:
     """Moves this service's outbox to its topic, in a thread of its own."""
 
     def __init__(
-        self, database: Database, settings: PlatformSettings, topics: Topics, listener: Listener, watchdog: Watchdog
+        self,
+        database: Database,
+        settings: PlatformSettings,
+        topics: Topics,
+        listener: Listener,
+        watchdog: Watchdog,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -83,7 +88,7 @@ class Relay:
                 self._drop_producer()
                 self._stopping.wait(pause)
                 pause = min(pause * 2, 10.0)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the thread must go on
                 log.get().exception("relay.broke")
                 self._drop_producer()
                 self._stopping.wait(5.0)
@@ -115,13 +120,15 @@ class Relay:
             self._wake.wait(_POLL_SECONDS)
 
     def _check_topic(self, session: psycopg.Connection[Any]) -> None:
-        """See that the topic exists and is the one we knew; if it is another, publish again what is retained."""
+        """See that the topic is the one we knew; if it is another, publish again what is retained."""
         found = self._topics.ids([self._topic]).get(self._topic)
         if found is None:
             self._topics.ensure([self._topic])
             found = self._topics.ids([self._topic])[self._topic]
         with session.transaction():
-            row = session.execute("SELECT topic_id FROM relay_topics WHERE topic = %s", [self._topic]).fetchone()
+            row = session.execute(
+                "SELECT topic_id FROM relay_topics WHERE topic = %s", [self._topic]
+            ).fetchone()
             if row is None or row[0] != found:
                 session.execute(
                     "INSERT INTO relay_topics (topic, topic_id) VALUES (%s, %s) ON CONFLICT (topic)"
@@ -150,7 +157,10 @@ class Relay:
         return len(rows)
 
     def _send(self, rows: list[Any]) -> tuple[list[int], BaseException | None]:
-        """The ids of the rows that arrived, and the first failure. After one of a key failed, none later counts."""
+        """The ids of the rows that arrived, and the first failure.
+
+        After one of a key failed, none later counts.
+        """
         if self._producer is None:
             self._producer = producer(self._settings)
         futures = [
@@ -162,9 +172,9 @@ class Relay:
                     key=row[3].encode(),
                     value=bytes(row[9]),
                     headers=events.headers_of(
-                        id=row[1],
+                        event_id=row[1],
                         source=row[5],
-                        type=row[4],
+                        event_type=row[4],
                         subject=row[3],
                         time=row[10],
                         run=row[6],
@@ -177,8 +187,8 @@ class Relay:
         ]
         self._producer.flush(timeout=25)
         if any(future.succeeded() and future.value.offset < 0 for _, _, future in futures):
-            # "A duplicate": so says a broker that lost its log to a producer id it has given away again, too. Nothing
-            # of it may have been kept; sent again, a true duplicate harms nobody.
+            # "A duplicate": so says a broker that lost its log to a producer id it has given away again, too.
+            # Nothing of it may have been kept; sent again, a true duplicate harms nobody.
             return [], PublishFailed("the broker took new events for old ones")
         published: list[int] = []
         failed_keys: set[str] = set()

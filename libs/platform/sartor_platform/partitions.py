@@ -56,7 +56,7 @@ def decoded(record: Any) -> Pending:
 
 @dataclass(slots=True)
 class Partition:
-    """One partition's messages, first first. `next_offset` is what to commit, None if nothing new was done."""
+    """One partition's messages in order. `next_offset` is what to commit, None if nothing new was done."""
 
     pending: deque[Pending] = field(default_factory=deque)
     retry_at: float = 0.0

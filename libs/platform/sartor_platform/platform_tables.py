@@ -1,6 +1,7 @@
-"""The tables every service has: inbox, outbox, jobs, answered requests and standing orders. Part of first migrations.
+"""The tables every service has: inbox, outbox, jobs, answered requests and standing orders.
 
-A change is a new function (`…_v2`) called by a new migration of every service; v1 never changes once released.
+Part of first migrations. A change is a new function (`…_v2`) called by a new migration of every service; v1
+never changes once released.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ CREATE TABLE jobs (
     start_time timestamptz,
     end_time timestamptz
 );
-CREATE INDEX jobs_unfinished ON jobs (kind, state) WHERE state IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING');
+CREATE INDEX jobs_unfinished ON jobs (kind, state)
+    WHERE state IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING');
 CREATE INDEX jobs_resource ON jobs (resource, create_time);
 CREATE INDEX jobs_run ON jobs (run);
 

@@ -81,7 +81,9 @@ def run_worker(definition: ServiceDefinition, settings: PlatformSettings, stop: 
     return 0
 
 
-def run_role(definition: ServiceDefinition, role: str, settings: PlatformSettings, stop: threading.Event) -> int:
+def run_role(
+    definition: ServiceDefinition, role: str, settings: PlatformSettings, stop: threading.Event
+) -> int:
     """Run a role of the service's own: it handles SIGTERM itself if it replaces our handlers, else we end it.
 
     A role that returns ends the process. One that wants to end well asks `stop_event()` of this module.
@@ -143,13 +145,26 @@ def _unwell(database: Database, watchdog: Watchdog) -> Callable[[], str | None]:
 
 
 def _migrated(definition: ServiceDefinition, database: Database, stop: threading.Event) -> None:
-    """Bring the schema up to date, in a process of its own so that Alembic does not stay in this one's memory."""
+    """Bring the schema up to date, in another process so that Alembic does not stay in this one's memory."""
+    if _current(definition, database, stop):
+        return
+    # Of the processes that start together one migrates; the others wait and find it done.
+    with database.connect() as session:
+        session.execute("SELECT pg_advisory_lock(hashtext(%s))", [f"sartor.start.{database.schema}"])
+        if _current(definition, database, stop):
+            return
+        done = subprocess.run(
+            [sys.executable, "-m", definition.package, "migrate"], check=False, env=os.environ
+        )
+    if done.returncode:
+        raise FailedPrecondition("the migrations failed; see the lines above", reason="MIGRATIONS_FAILED")
+
+
+def _current(definition: ServiceDefinition, database: Database, stop: threading.Event) -> bool:
     until = time.monotonic() + _DATABASE_PATIENCE_SECONDS
     while True:
         try:
-            if is_current(database, definition.package):
-                return
-            break
+            return is_current(database, definition.package)
         except Exception as error:
             if not is_transient(error) or time.monotonic() > until or stop.is_set():
                 raise FailedPrecondition(
@@ -158,9 +173,6 @@ def _migrated(definition: ServiceDefinition, database: Database, stop: threading
                 ) from error
             log.get().warning("process.waits_for_database", error=str(error).strip())
             stop.wait(1.0)
-    done = subprocess.run([sys.executable, "-m", definition.package, "migrate"], check=False, env=os.environ)
-    if done.returncode:
-        raise FailedPrecondition("the migrations failed; see the lines above", reason="MIGRATIONS_FAILED")
 
 
 def _settle_memory() -> None:

@@ -1,9 +1,9 @@
-"""A service as a whole: what it consists of, and `main`, which runs its server, its worker or another of its roles.
+"""A service as a whole: what it consists of, and `main`, which runs its server, its worker or another role.
 
-`topics` names what the service consumes and is asked again every few seconds. A plain string is a topic where event
-types without a handler belong to somebody else and are ignored, as on `sartor.<service>.v1`. `Topic(name,
-strict=True)` is one where every event is meant for this service, as on `sartor.data`: there an unknown type goes to
-`<topic>.dlq` with the reason UNKNOWN_EVENT_TYPE.
+`topics` names what the service consumes and is asked again every few seconds. A plain string is a topic where
+event types without a handler belong to somebody else and are ignored, as on `sartor.<service>.v1`.
+`Topic(name, strict=True)` is one where every event is meant for this service, as on `sartor.data`: there an
+unknown type goes to `<topic>.dlq` with the reason UNKNOWN_EVENT_TYPE.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 from sartor_platform import log, settings
 from sartor_platform.errors import SartorError
 from sartor_platform.runtime import Runtime
+from sartor_platform.servicer import Servicer
 from sartor_platform.settings import PlatformSettings
+from sartor_platform.ticks import Tick
+from sartor_platform.topics import Topic
+from sartor_platform.worker import JobKind
 
 if TYPE_CHECKING:
-    from sartor_platform.grpc_server import Servicer
     from sartor_platform.inbox import BatchHandler, Handler
-    from sartor_platform.ticks import Tick
-    from sartor_platform.topics import Topic
-    from sartor_platform.worker import JobKind
 
-__all__ = ["Runtime", "ServiceDefinition", "main"]
+__all__ = ["JobKind", "Runtime", "ServiceDefinition", "Servicer", "Tick", "Topic", "main"]
 
 USAGE = 64
 CANNOT_START = 78

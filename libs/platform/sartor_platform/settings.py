@@ -21,6 +21,11 @@ class PlatformSettings:
 
     database_url: str = field(repr=False)
     kafka_bootstrap_servers: str
+    kafka_security_protocol: str = "PLAINTEXT"
+    kafka_ssl_cafile: str = ""
+    kafka_sasl_mechanism: str = ""
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: str = field(default="", repr=False)
     s3_endpoint: str
     s3_access_key: str = field(repr=False)
     s3_secret_key: str = field(repr=False)
@@ -38,7 +43,7 @@ class PlatformSettings:
     topic_partitions: int = 12
     topic_replication_factor: int = 1
     kafka_session_timeout_ms: int = 6_000
-    """How long a consumer may be silent before its partitions go to others; Tansu waits half of it at every join."""
+    """How long a consumer may be silent before others get its partitions; Tansu waits half of it at joins."""
     outbox_retention_seconds: float = 7 * 86_400.0
     watchdog_seconds: float = 60.0
     drain_seconds: float = 10.0
@@ -72,7 +77,9 @@ def read(cls: type[S], environ: Mapping[str, str] = os.environ) -> S:
             faults.append(FieldViolation(variable, str(error)))
     if faults:
         lines = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
-        raise InvalidArgument(f"the settings are not usable: {lines}", reason="BAD_SETTINGS", violations=faults)
+        raise InvalidArgument(
+            f"the settings are not usable: {lines}", reason="BAD_SETTINGS", violations=faults
+        )
     return cls(**values)
 
 

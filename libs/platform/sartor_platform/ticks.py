@@ -1,4 +1,4 @@
-"""Regular small work, such as cutting snapshots by age: done by one replica at a time, the leader by a session lock."""
+"""Regular small work, done by one replica at a time: the leader by a session lock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Tick:
 
 
 class Ticks:
-    """Runs the ticks of a service while this process is the leader. A tick that raises is logged and comes again."""
+    """Runs the ticks of a service while this process is the leader.
+
+    A tick that raises is logged and comes again.
+    """
 
     def __init__(self, runtime: Runtime, ticks: Sequence[Tick]) -> None:
         self._runtime = runtime
@@ -80,5 +83,5 @@ class Ticks:
         try:
             with tracing.continued():
                 tick.run(self._runtime)
-        except Exception:
+        except Exception:  # noqa: BLE001 - it comes again
             log.get().exception("tick.broke", tick=tick.name)

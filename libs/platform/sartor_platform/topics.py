@@ -1,4 +1,4 @@
-"""Kafka topics: created at start with their dead-letter topics, and their ids, which tell when a broker lost its log."""
+"""Kafka topics: created at start with their dead-letter topics; their ids tell when a broker lost its log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ DEAD_LETTER_SUFFIX = ".dlq"
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic a service consumes. In a strict one an event type without a handler is an error, not somebody else's."""
+    """A topic a service consumes.
+
+    In a strict one an event type without a handler is an error, not somebody else's.
+    """
 
     name: str
     strict: bool = False
@@ -50,7 +53,9 @@ class Topics:
             "num_partitions": self._settings.topic_partitions,
             "replication_factor": self._settings.topic_replication_factor,
         }
-        answer = self._ask(lambda admin: admin.create_topics({name: shape for name in missing}, raise_errors=False))
+        answer = self._ask(
+            lambda admin: admin.create_topics(dict.fromkeys(missing, shape), raise_errors=False)
+        )
         for topic in answer["topics"]:
             error = for_code(topic["error_code"])
             if topic["error_code"] and error is not TopicAlreadyExistsError:
@@ -87,8 +92,16 @@ class Topics:
 
 
 def client_settings(settings: PlatformSettings) -> dict[str, Any]:
-    """What every Kafka client of ours is told: where the broker is, and to give up in seconds rather than minutes."""
+    """What every Kafka client is told: where the broker is, and to give up in seconds, not in minutes."""
+    security = {
+        "security_protocol": settings.kafka_security_protocol,
+        "ssl_cafile": settings.kafka_ssl_cafile or None,
+        "sasl_mechanism": settings.kafka_sasl_mechanism or None,
+        "sasl_plain_username": settings.kafka_sasl_username or None,
+        "sasl_plain_password": settings.kafka_sasl_password or None,
+    }
     return {
+        **security,
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
         "bootstrap_timeout_ms": 5_000,
         "request_timeout_ms": 15_000,
@@ -97,7 +110,7 @@ def client_settings(settings: PlatformSettings) -> dict[str, Any]:
 
 
 def producer(settings: PlatformSettings) -> Any:
-    """An idempotent producer: acks from all replicas, order kept within a partition, failures known within 20 s."""
+    """An idempotent producer: acks from all replicas, order kept in partitions, failures known in 20 s."""
     from kafka import KafkaProducer
 
     return KafkaProducer(

@@ -1,4 +1,4 @@
-"""W3C trace context: one `traceparent` per unit of work, carried over gRPC metadata, Kafka headers and job rows."""
+"""W3C trace context: a `traceparent` per unit of work, in gRPC metadata, Kafka headers and job rows."""
 
 from __future__ import annotations
 

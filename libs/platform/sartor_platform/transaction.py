@@ -1,4 +1,4 @@
-"""A database transaction as use cases see it: state, outgoing events and jobs are committed together or not at all."""
+"""A transaction as use cases see it: state, outgoing events and jobs are committed together or not at all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, text
 
 from sartor_platform import tracing
+from sartor_platform.errors import InvalidArgument
 from sartor_platform.names import new_id
 
 if TYPE_CHECKING:
@@ -22,26 +23,30 @@ _PUBLISH = text(
 _ENQUEUE = text(
     "INSERT INTO jobs (id, kind, resource, project, run, generation, revision, parent, payload, priority,"
     " requirements, not_before, deadline, traceparent, state)"
-    " VALUES (:id, :kind, :resource, :project, :run, :generation, :revision, :parent, cast(:payload AS jsonb),"
-    " :priority, cast(:requirements AS jsonb), :not_before, :deadline, :traceparent, 'QUEUED')"
+    " VALUES (:id, :kind, :resource, :project, :run, :generation, :revision, :parent,"
+    " cast(:payload AS jsonb), :priority, cast(:requirements AS jsonb), :not_before, :deadline,"
+    " :traceparent, 'QUEUED')"
 )
 _CANCEL = text(
     "UPDATE jobs SET state = 'CANCELLING', update_time = now()"
     " WHERE resource = :resource AND state IN ('QUEUED', 'PAUSED', 'RUNNING') RETURNING id"
 )
-_NOTIFY = text("SELECT pg_notify(:channel, :payload)")
+_NOTIFY = text("SELECT pg_notify(:channel, payload) FROM unnest(cast(:payloads AS text[])) AS payload")
+_PAYLOAD_LIMIT = 1900  # characters; PostgreSQL takes 7999 bytes
+_EVENT_LIMIT_BYTES = 900_000  # brokers take a little over a megabyte by default
 
 
 class Transaction:
     """Made by `Database.transaction`. Use it in the thread that opened it, inside its block."""
 
-    __slots__ = ("_channel", "_now", "_service", "connection")
+    __slots__ = ("_channel", "_now", "_service", "_wakes", "connection")
 
     def __init__(self, connection: Connection, *, service: str, channel: str) -> None:
         self.connection = connection
         self._service = service
         self._channel = channel
         self._now: datetime | None = None
+        self._wakes: dict[str, None] = {}
 
     @property
     def now(self) -> datetime:
@@ -51,10 +56,20 @@ class Transaction:
         return self._now
 
     def publish(self, message: Message, *, subject: str, run: str = "", generation: int = 0) -> str:
-        """Tell the world after commit: an event about `subject`, on this service's topic. Returns the event's id."""
+        """Tell the world after commit: an event about `subject`, on this service's topic.
+
+        Returns the event's id.
+        """
         from google.protobuf.json_format import MessageToJson
 
         event_id = new_id()
+        data = MessageToJson(message, indent=None, ensure_ascii=False).encode()
+        if len(data) > _EVENT_LIMIT_BYTES:
+            raise InvalidArgument(
+                f"an event of {len(data)} bytes is too large; publish a reference to an object instead",
+                reason="EVENT_TOO_LARGE",
+                metadata={"type": message.DESCRIPTOR.full_name, "subject": subject},
+            )
         values = {
             "event_id": event_id,
             "topic": f"sartor.{self._service}.v1",
@@ -64,7 +79,7 @@ class Transaction:
             "run": run,
             "generation": generation,
             "traceparent": tracing.current() or tracing.next_span(),
-            "data": MessageToJson(message, indent=None, ensure_ascii=False).encode(),
+            "data": data,
         }
         self.connection.execute(_PUBLISH, values)
         self._wake("outbox")
@@ -86,7 +101,7 @@ class Transaction:
         requirements: Mapping[str, Any] | None = None,
         parent: str = "",
     ) -> str:
-        """Leave work for a worker: it may be claimed as soon as this transaction is committed. Returns the job's id.
+        """Leave work for a worker, who may claim it once this transaction is committed. Returns the job's id.
 
         Args:
             priority: higher is claimed first; within one priority the projects take turns, oldest first.
@@ -116,7 +131,8 @@ class Transaction:
     def cancel_job(self, resource: str) -> bool:
         """Ask the resource's unfinished job to stop; False where there is none.
 
-        The job turns CANCELLING now; a worker ends its child and calls the kind's `failed` with reason CANCELLED.
+        The job turns CANCELLING now; a worker ends its child and calls the kind's `failed` with reason
+        CANCELLED.
         """
         cancelled = self.connection.execute(_CANCEL, {"resource": resource}).scalars().all()
         for job in cancelled:
@@ -129,5 +145,11 @@ class Transaction:
         """Wake those who watch this resource, after commit."""
         self._wake(f"watch:{resource_name}")
 
+    def before_commit(self) -> None:
+        """Send what was collected on the way; called by `Database.transaction`."""
+        if self._wakes:
+            self.connection.execute(_NOTIFY, {"channel": self._channel, "payloads": list(self._wakes)})
+            self._wakes.clear()
+
     def _wake(self, payload: str) -> None:
-        self.connection.execute(_NOTIFY, {"channel": self._channel, "payload": payload[:7900]})
+        self._wakes[payload[:_PAYLOAD_LIMIT]] = None

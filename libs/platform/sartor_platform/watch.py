@@ -1,4 +1,4 @@
-"""Watch streams: one LISTEN connection wakes them all, their number is capped, so that watchers never starve calls."""
+"""Watch streams: one LISTEN connection wakes them all; they are capped, so that they never starve calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.1
 
 
 class Watchers:
-    """Feeds Watch… calls. A stream shows the resource now and whenever it changed; changes in between are merged."""
+    """Feeds Watch… calls: the resource now and whenever it changed; changes in between are merged."""
 
     def __init__(self, listener: Listener, *, limit: int = LIMIT) -> None:
         self._limit = limit

@@ -1,4 +1,4 @@
-"""Ends the process when a loop that must never stand still makes no progress: a restart is cheaper than a stuck replica."""
+"""Ends the process when a loop stands still that must not: a restart is cheaper than a stuck replica."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _end_process() -> None:
 
 
 class Watchdog:
-    """Watches the beats of named loops. `kafka` clients can wait without end in `commit` and `flush`; this cannot."""
+    """Watches the beats of named loops: Kafka clients can wait without end in `commit` and `flush`."""
 
     def __init__(self, *, end: Callable[[], None] = _end_process) -> None:
         self._beats: dict[str, tuple[float, float]] = {}

@@ -1,6 +1,6 @@
-"""What a service says about its jobs: the kinds it has, and what the work sees. Running them is in worker_loop.py.
+"""What a service says about its jobs: the kinds it has, and what the work sees.
 
-Importing this costs nothing, because the child processes import it too.
+Running them is in worker_loop.py. Importing this costs nothing, because the child processes import it too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,14 @@ class JobContext:
     """
 
     def __init__(
-        self, *, job: Job, runtime: Runtime, folder: Path, cache: ObjectCache, check: Callable[[], None], report: Report
+        self,
+        *,
+        job: Job,
+        runtime: Runtime,
+        folder: Path,
+        cache: ObjectCache,
+        check: Callable[[], None],
+        report: Report,
     ) -> None:
         self.job = job
         self.runtime = runtime
@@ -79,15 +86,17 @@ class JobKind:
     """One kind of job, from its inputs to what its end means.
 
     Args:
-        entry: `package.module:function`, run in a child without credentials: `f(task, folder, report) -> dict`.
-        stage_in: downloads the inputs into `context.folder` and returns the task, JSON-able. A SartorError fails the
-            job for good, NotReady asks again later without counting the attempt; anything else, and a transient
-            SartorError, is tried again.
-        stage_out: uploads the results and returns the use case for the accepting transaction, which runs only if
-            this attempt still holds the job.
+        entry: `package.module:function`, run in a child without credentials: `f(task, folder, report) ->
+            dict`.
+        stage_in: downloads the inputs into `context.folder` and returns the task, JSON-able. A SartorError
+            fails the job for good, NotReady asks again later without counting the attempt; anything else, and
+            a transient SartorError, is tried again.
+        stage_out: uploads the results and returns the use case for the accepting transaction, which runs only
+            if this attempt still holds the job.
         failed: called in the transaction that ends the job otherwise, with reason and message; the reason is
             CANCELLED where it was cancelled.
-        on_message: for messages the work sends by `report.send`; runs beside the work, in order, one at a time.
+        on_message: for messages the work sends by `report.send`; runs beside the work, in order, one at a
+            time.
     """
 
     name: str

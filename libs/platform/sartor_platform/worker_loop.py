@@ -20,7 +20,7 @@ _POLL_SECONDS = 1.0
 
 
 class WorkerLoop:
-    """Claims jobs of the given kinds in as many slots as the settings say. New jobs wake it; it polls besides."""
+    """Claims jobs of the given kinds, in as many slots as set. New jobs wake it; it polls besides."""
 
     def __init__(self, runtime: Runtime, kinds: Sequence[JobKind], listener: Listener) -> None:
         settings = runtime.settings
@@ -29,7 +29,9 @@ class WorkerLoop:
         self._leases = {kind.name: kind.lease_seconds for kind in kinds}
         self._devices = [device.strip() for device in settings.worker_devices.split(",") if device.strip()]
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._cache = ObjectCache(runtime.objects, Path(settings.data_dir) / "objects", settings.object_cache_bytes)
+        self._cache = ObjectCache(
+            runtime.objects, Path(settings.data_dir) / "objects", settings.object_cache_bytes
+        )
         self._running: dict[str, Attempt] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -44,7 +46,7 @@ class WorkerLoop:
         if not self._kinds:
             return
         names = [f"slot-{number}" for number in range(self._runtime.settings.worker_slots)]
-        self._threads = [threading.Thread(target=self._serve, name=name) for name in names]
+        self._threads = [threading.Thread(target=self._serve, name=name, daemon=True) for name in names]
         self._threads.append(threading.Thread(target=self._end_abandoned, name="abandoned", daemon=True))
         for thread in self._threads:
             thread.start()
@@ -65,7 +67,7 @@ class WorkerLoop:
             self._work.clear()
             try:
                 busy = self._run_one()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the thread must go on
                 log.get().warning("worker.claim_failed", error=str(error).strip())
                 self._stopping.wait(1.0)
                 continue
@@ -102,7 +104,7 @@ class WorkerLoop:
             try:
                 while self._end_one():
                     pass
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the thread must go on
                 log.get().warning("worker.end_abandoned_failed", error=str(error).strip())
             self._ending.wait(_POLL_SECONDS)
             self._ending.clear()

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer
-from sqlalchemy import text
-
 from sartor_platform.consumer import BatchHandler, Consumer, Handler
 from sartor_platform.database import Database
 from sartor_platform.listen import Listener
@@ -27,6 +25,7 @@ from sartor_platform.watch import Watchers
 from sartor_platform.watchdog import Watchdog
 from sartor_platform.worker import JobKind
 from sartor_platform.worker_loop import WorkerLoop
+from sqlalchemy import text
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 from sartor.training.v1.training_events_pb2 import BaseModelReady
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
-
 from sartor_platform.consumer import BatchHandler
 from sartor_platform.errors import InvalidArgument, Unavailable
 from sartor_platform.topics import Topic
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
 from tests.integration.platform.conftest import Platform, Seen, read_all, until
 
 READY = BaseModelReady.DESCRIPTOR.full_name
@@ -32,7 +32,10 @@ def send(platform: Platform, topic: str, *messages: tuple[dict[str, str], bytes,
     producer = KafkaProducer(bootstrap_servers=platform.settings.kafka_bootstrap_servers)
     for headers, value, key in messages:
         producer.send(
-            topic, key=key.encode(), value=value, headers=[(name, text.encode()) for name, text in headers.items()]
+            topic,
+            key=key.encode(),
+            value=value,
+            headers=[(name, text.encode()) for name, text in headers.items()],
         )
     producer.flush()
     producer.close()
@@ -49,7 +52,12 @@ def test_an_event_arrives_with_all_it_was_published_with(platform: Platform, see
     publish(platform, "projects/p/baseModels/b")
     until(lambda: seen.events)
     event = seen.events[0]
-    assert (event.type, event.subject, event.run, event.generation) == (READY, "projects/p/baseModels/b", "run-1", 7)
+    assert (event.type, event.subject, event.run, event.generation) == (
+        READY,
+        "projects/p/baseModels/b",
+        "run-1",
+        7,
+    )
     assert event.message.base_model == "projects/p/baseModels/b"
     assert event.source == f"/sartor/{platform.service}"
     assert event.traceparent.startswith("00-")
@@ -139,7 +147,9 @@ def test_poison_goes_to_the_dead_letters_and_the_consumer_goes_on(platform: Plat
     letters = read_all(platform.settings, f"{platform.topic}.dlq", 4)
     reasons = [dict(letter.headers)["sartor_reason"].decode() for letter in letters]
     assert sorted(reasons) == ["BAD_CLOUD_EVENT", "BAD_CLOUD_EVENT", "BAD_EVENT_DATA", "SOURCE_CLOSED"]
-    refused = next(dict(letter.headers) for letter in letters if b"SOURCE_CLOSED" in dict(letter.headers).values())
+    refused = next(
+        dict(letter.headers) for letter in letters if b"SOURCE_CLOSED" in dict(letter.headers).values()
+    )
     assert refused["sartor_message"] == b"this source is closed"
     assert refused["sartor_topic"] == platform.topic.encode()
     assert refused["ce_id"] == b"refused"
@@ -165,7 +175,9 @@ def test_a_poisoned_batch_loses_only_the_poison(platform: Platform) -> None:
     assert [dict(letter.headers)["sartor_reason"] for letter in letters] == [b"BAD_ROW", b"BAD_EVENT_DATA"]
 
 
-def test_a_handler_that_keeps_breaking_is_put_aside_without_its_secrets(platform: Platform, seen: Seen) -> None:
+def test_a_handler_that_keeps_breaking_is_put_aside_without_its_secrets(
+    platform: Platform, seen: Seen
+) -> None:
     """An unexpected exception is tried again some times, then the event is poison with reason INTERNAL."""
     tries: list[str] = []
 
@@ -211,7 +223,10 @@ def test_a_transient_fault_pauses_its_partition_and_nothing_is_lost(platform: Pl
             raise Unavailable("the store is away")
         seen(tx, event)
 
-    messages = [(binary("w-1", ce_subject="waits"), b"{}", "waits"), (binary("w-2", ce_subject="waits"), b"{}", "waits")]
+    messages = [
+        (binary("w-1", ce_subject="waits"), b"{}", "waits"),
+        (binary("w-2", ce_subject="waits"), b"{}", "waits"),
+    ]
     others = [(binary(f"o-{key}", ce_subject=key), b"{}", key) for key in ("a", "b", "c", "d", "e")]
     send(platform, platform.topic, *messages, *others)
     platform.consumer({READY: handler})
@@ -243,7 +258,9 @@ def test_a_database_that_goes_away_under_a_handler_is_transient(platform: Platfo
     assert len(backends) == 2
 
 
-def test_a_handler_sees_its_event_and_state_and_outbox_commit_together(platform: Platform, seen: Seen) -> None:
+def test_a_handler_sees_its_event_and_state_and_outbox_commit_together(
+    platform: Platform, seen: Seen
+) -> None:
     """One event makes a job and another event, once, though it comes twice."""
     platform.relay()
     done = BaseModelReady.DESCRIPTOR.full_name

@@ -13,7 +13,6 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
 from sartor_platform import principal, tracing
 from sartor_platform.errors import (
     Aborted,
@@ -27,6 +26,7 @@ from sartor_platform.errors import (
 from sartor_platform.grpc_client import call_errors, channel
 from sartor_platform.grpc_server import GrpcServer, Servicer
 from sartor_platform.idempotency import once
+
 from tests.integration.platform.conftest import Platform, until
 
 NAME = "test.v1.EchoService"
@@ -48,7 +48,10 @@ class Echo:
 
 
 def add(echo: Echo, server: grpc.Server) -> None:
-    codec = {"request_deserializer": StringValue.FromString, "response_serializer": StringValue.SerializeToString}
+    codec = {
+        "request_deserializer": StringValue.FromString,
+        "response_serializer": StringValue.SerializeToString,
+    }
     methods = {
         "Say": grpc.unary_unary_rpc_method_handler(echo.say, **codec),
         "Watch": grpc.unary_stream_rpc_method_handler(echo.watch, **codec),
@@ -94,7 +97,9 @@ def raising(error: Exception) -> Callable[[str, Any], str]:
         NotFound("no such thing", reason="THING_NOT_FOUND", metadata={"name": "things/t"}),
         Aborted("changed", reason="ETAG_MISMATCH"),
         FailedPrecondition("first do that"),
-        InvalidArgument("two faults", violations=[FieldViolation("spec.rank", "too small"), FieldViolation("name", "bad")]),
+        InvalidArgument(
+            "two faults", violations=[FieldViolation("spec.rank", "too small"), FieldViolation("name", "bad")]
+        ),
     ],
 )
 def test_an_error_arrives_as_it_was_raised(echo: Echo, connection: grpc.Channel, error: SartorError) -> None:
@@ -200,16 +205,23 @@ def test_a_create_that_failed_may_be_repeated(platform: Platform) -> None:
     with pytest.raises(FailedPrecondition), platform.database.transaction() as tx:
         once(tx, "id-1", StringValue(value="x"), fail, StringValue)
     with platform.database.transaction() as tx:
-        assert once(tx, "id-1", StringValue(value="x"), lambda: StringValue(value="made"), StringValue).value == "made"
+        assert (
+            once(tx, "id-1", StringValue(value="x"), lambda: StringValue(value="made"), StringValue).value
+            == "made"
+        )
 
 
-def test_watchers_are_capped_and_calls_go_on(echo: Echo, connection: grpc.Channel, platform: Platform) -> None:
+def test_watchers_are_capped_and_calls_go_on(
+    echo: Echo, connection: grpc.Channel, platform: Platform
+) -> None:
     """One stream too many is refused with its reason; a plain call still gets through; a closed stream makes room."""
 
     def watch(text: str, context: Any) -> Iterator[str]:
         return (
             value.value
-            for value in platform.watchers.stream(text, lambda: StringValue(value="now"), lambda _: False, context)
+            for value in platform.watchers.stream(
+                text, lambda: StringValue(value="now"), lambda _: False, context
+            )
         )
 
     echo.stream = watch

@@ -13,12 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
-
 from sartor_platform import job_leases
 from sartor_platform.errors import InvalidArgument, NotReady, Unavailable
 from sartor_platform.job_leases import LeaseLost
 from sartor_platform.jobs import Job, job_of, job_status
 from sartor_platform.worker import JobContext, JobKind
+
 from tests.integration.platform.conftest import Platform, until
 
 WORK = "tests.integration.platform.work"
@@ -91,7 +91,9 @@ def claim(platform: Platform, seconds: float = 30.0) -> job_leases.Lease | None:
         return job_leases.claim(tx, {"work": seconds}, owner="test")
 
 
-def test_a_job_runs_in_a_child_and_its_result_is_accepted_once(platform: Platform, outcomes: Outcomes) -> None:
+def test_a_job_runs_in_a_child_and_its_result_is_accepted_once(
+    platform: Platform, outcomes: Outcomes
+) -> None:
     """The result, what follows from it and the state are one transaction; progress and messages arrive on the way."""
     platform.worker(outcomes.kind("double"))
     enqueue(platform, payload={"number": 21}, run="run-1")
@@ -163,7 +165,9 @@ def test_staging_failures_keep_their_reasons(platform: Platform, outcomes: Outco
     assert in_state(platform, "FAILED").error_reason == "UNKNOWN_BASE_MODEL"
 
 
-def test_a_job_that_is_not_ready_waits_without_counting_attempts(platform: Platform, outcomes: Outcomes) -> None:
+def test_a_job_that_is_not_ready_waits_without_counting_attempts(
+    platform: Platform, outcomes: Outcomes
+) -> None:
     """NotReady asks again later; an outage of a server is waited out in place."""
     asked: list[int] = []
 
@@ -227,7 +231,9 @@ def test_a_zombie_attempts_result_is_discarded(platform: Platform, outcomes: Out
     enqueue(platform)
     until(lambda: outcomes.messages)
     with platform.database.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET lease_token = 'another', lease_until = now() + interval '1 hour'")
+        connection.exec_driver_sql(
+            "UPDATE jobs SET lease_token = 'another', lease_until = now() + interval '1 hour'"
+        )
     until(lambda: not any(_alive(pid) for pid in outcomes.messages[0]["pids"]))
     outcomes.go.touch()
     assert job(platform).state == "RUNNING"
@@ -322,7 +328,9 @@ def test_an_obituary_that_fails_does_not_keep_the_job_alive(platform: Platform, 
     assert in_state(platform, "FAILED").error_reason == "NO_ROWS"
 
 
-def test_objects_are_fetched_once_verified_and_put_under_the_attempt(platform: Platform, outcomes: Outcomes) -> None:
+def test_objects_are_fetched_once_verified_and_put_under_the_attempt(
+    platform: Platform, outcomes: Outcomes
+) -> None:
     """The second job takes the copy of the first; a damaged copy is fetched again."""
     platform.objects.ensure_bucket()
     reference = platform.objects.put_bytes(f"{platform.service}/in", b"data")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from sartor_platform.errors import DigestMismatch, InvalidArgument, ObjectNotFound, SartorError, Unavailable
 from sartor_platform.objects import PART_BYTES, ObjectReference, ObjectStore
 from sartor_platform.settings import PlatformSettings
@@ -27,12 +26,16 @@ def test_what_is_put_comes_back_with_its_digest(store: ObjectStore, unique_name:
     file.write_bytes(data)
     of_file = store.put_file(f"{unique_name}/file", file)
     of_bytes = store.put_bytes(f"{unique_name}/bytes", data)
-    of_stream = store.put_stream(f"{unique_name}/stream", (data[at : at + 7] for at in range(0, len(data), 7)))
+    of_stream = store.put_stream(
+        f"{unique_name}/stream", (data[at : at + 7] for at in range(0, len(data), 7))
+    )
     for reference in (of_file, of_bytes, of_stream):
         assert (reference.sha256, reference.size_bytes) == (hashlib.sha256(data).hexdigest(), len(data))
         assert store.get_bytes(reference) == data
     assert store.stat(of_file.uri).size_bytes == len(data)
-    assert list(store.list_keys(f"{unique_name}/")) == [f"{unique_name}/{name}" for name in ("bytes", "file", "stream")]
+    assert list(store.list_keys(f"{unique_name}/")) == [
+        f"{unique_name}/{name}" for name in ("bytes", "file", "stream")
+    ]
 
 
 def test_an_object_of_several_parts_survives(store: ObjectStore, unique_name: str, tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import column, select, table
-
 from sartor_platform import listing, orders
 from sartor_platform.errors import Aborted, InvalidArgument, NotFound
 from sartor_platform.orders import Order
+from sqlalchemy import column, select, table
+
 from tests.integration.platform.conftest import Platform
 
 
-def apply(platform: Platform, spec: dict[str, object], generation: int = 0, name: str = "orders/o", **more: str) -> Order:
+def apply(
+    platform: Platform, spec: dict[str, object], generation: int = 0, name: str = "orders/o", **more: str
+) -> Order:
     with platform.database.transaction() as tx:
         return orders.apply(tx, name, spec, generation, **more)
 
@@ -100,7 +102,12 @@ def test_pages_run_backwards_over_equal_times(platform: Platform) -> None:
     with platform.database.read() as connection:
         for _ in range(3):
             rows, token = listing.page(
-                connection, query, order=[jobs.c.create_time, jobs.c.id], page_size=2, page_token=token, descending=True
+                connection,
+                query,
+                order=[jobs.c.create_time, jobs.c.id],
+                page_size=2,
+                page_token=token,
+                descending=True,
             )
             seen += [row.id for row in rows]
     assert seen == sorted(ids, reverse=True)

@@ -17,10 +17,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka import KafkaProducer
-from sqlalchemy import text
-
 from sartor_platform.database import Database
 from sartor_platform.migrations import is_current, upgrade
+from sqlalchemy import text
+
 from tests.integration.platform.conftest import until
 
 PACKAGE = "tests.integration.platform.sample_service"
@@ -125,12 +125,18 @@ def test_an_event_goes_through_two_servers_and_two_workers_once(
     producer.flush()
     producer.close()
     until(lambda: len(rows(database, "SELECT 1 FROM doubles WHERE resource <> 'tick'")) == 4)
-    assert {row.number for row in rows(database, "SELECT number FROM doubles WHERE resource <> 'tick'")} == {18}
+    assert {row.number for row in rows(database, "SELECT number FROM doubles WHERE resource <> 'tick'")} == {
+        18
+    }
     until(lambda: len(rows(database, "SELECT 1 FROM outbox WHERE published_time IS NOT NULL")) == 4)
     assert rows(database, "SELECT 1 FROM doubles WHERE resource = 'tick'")
     until(lambda: "sartor_events_total" in processes[0].get("metrics") + processes[1].get("metrics"))
     metrics = processes[2].get("metrics") + processes[3].get("metrics")
-    for name in ("sartor_job_seconds_count", "sartor_job_wait_seconds_count", "sartor_job_child_start_seconds_count"):
+    for name in (
+        "sartor_job_seconds_count",
+        "sartor_job_wait_seconds_count",
+        "sartor_job_child_start_seconds_count",
+    ):
         assert name in metrics
     assert [process.end() for process in processes] == [0] * 5
     for process in processes:
@@ -151,7 +157,11 @@ def test_wrong_settings_are_told_all_at_once(environment: dict[str, str]) -> Non
     wrong = {**environment, "SARTOR_WORKER_SLOTS": "many", "SARTOR_S3_SECURE": "maybe"}
     del wrong["SARTOR_S3_ENDPOINT"]
     done = subprocess.run(
-        [sys.executable, "-m", PACKAGE, "server"], env={**os.environ, **wrong}, cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", PACKAGE, "server"],
+        env={**os.environ, **wrong},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 78
     assert "Traceback" not in done.stdout + done.stderr

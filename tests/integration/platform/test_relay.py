@@ -14,10 +14,10 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from sartor.training.v1.training_events_pb2 import BaseModelReady
-
 from sartor_platform.retention import sweep
 from sartor_platform.settings import PlatformSettings
 from sartor_platform.topics import Topics
+
 from tests.integration.platform.conftest import Platform, Seen, read_all, until
 
 READY = BaseModelReady.DESCRIPTOR.full_name

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor.training.v1.training_events_pb2 import BaseModelReady
-from sqlalchemy import text
-
 from sartor_platform.processes import stop_event
 from sartor_platform.service import Runtime, ServiceDefinition, main
 from sartor_platform.settings import PlatformSettings
 from sartor_platform.ticks import Tick
 from sartor_platform.topics import Topic
 from sartor_platform.worker import JobContext, JobKind
+from sqlalchemy import text
 
 NAME = os.environ.get("SAMPLE_SERVICE_NAME", "sample")
 
@@ -60,7 +59,9 @@ def tick(runtime: Runtime) -> None:
     """Counts the ticks in the database."""
     with runtime.database.transaction() as tx:
         tx.connection.execute(
-            text("INSERT INTO doubles VALUES ('tick', 1) ON CONFLICT (resource) DO UPDATE SET number = doubles.number + 1")
+            text(
+                "INSERT INTO doubles VALUES ('tick', 1) ON CONFLICT (resource) DO UPDATE SET number = doubles.number + 1"
+            )
         )
 
 

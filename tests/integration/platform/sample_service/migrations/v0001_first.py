@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from alembic import op
-
 from sartor_platform.migrations import create_platform_tables_v1, drop_platform_tables_v1
 
 revision = "0001"
