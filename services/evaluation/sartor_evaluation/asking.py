@@ -32,7 +32,7 @@ class Answers(Protocol):
         generate: bool = True,
         progress: Callable[[float], None] = lambda fraction: None,
     ) -> list[Outcome]:
-        """One outcome for each item, in their order; without `generate` no answers are written, only scored."""
+        """One outcome an item, in their order; without `generate` answers are only scored, not written."""
         ...
 
 
@@ -70,7 +70,8 @@ class Asker:
         generate: bool = True,
         progress: Callable[[float], None] = lambda fraction: None,
     ) -> list[Outcome]:
-        """As Answers.outcomes. Greedy; an answer may be half as long again as its reference, for every candidate alike.
+        """As Answers.outcomes. Greedy; an answer may be half as long again as its reference, for every
+        candidate alike.
 
         Raises:
             ModelError: SCORES_NOT_FINITE, the model's scores are not numbers.
@@ -100,9 +101,9 @@ class Asker:
             done += len(positions)
         return [outcome for outcome in found if outcome is not None]
 
-    def fits(self, item: Item) -> bool:
-        """Whether the model's context has room for the item without examples."""
-        return self._room(self._prepare(item, ZERO_SHOT, generate=False).question) >= 0
+    def question(self, item: Item) -> Question:
+        """The item in tokens, without examples."""
+        return self._prepare(item, ZERO_SHOT, generate=True).question
 
     def _prepare(self, item: Item, prompt: Prompt, *, generate: bool) -> _Prepared:
         """The item in tokens, with fewer examples where the context has no room for all of them."""
@@ -113,7 +114,7 @@ class Asker:
             answers = [answer for _, answer in pairs]
             limit = self._longest_answer(item, answers) if generate else 0
             question = Question(pairs[0][0], answers, limit)
-            if self._room(question) >= 0:
+            if _room(self._tokenizer, question) >= 0:
                 break
         return _Prepared(item, question, choices)
 
@@ -125,16 +126,12 @@ class Asker:
         wanted = math.ceil(len(answers[0]) * _ANSWER_TO_REFERENCE)
         return min(max(wanted, _LEAST_ANSWER_TOKENS), LONGEST_ANSWER_TOKENS)
 
-    def _room(self, question: Question) -> int:
-        longest = max(max(map(len, question.answer_ids)), question.max_new_tokens)
-        return self._tokenizer.context_length - len(question.prompt_ids) - longest
-
     def _outcome(self, prepared: _Prepared, response: Response) -> Outcome:
         item, scores = prepared.item, response.scores
         losses = dict(zip(prepared.choices, (-score.log_likelihood for score in scores), strict=True))
         if not all(map(math.isfinite, losses.values())):
             raise ModelError(
-                f"The model's scores for item {item.item_id} are not finite numbers: its weights are damaged, or "
+                f"The model's scores for item {item.item_id} are not finite: its weights are damaged, or its "
                 "training diverged.",
                 reason="SCORES_NOT_FINITE",
                 metadata={"item": item.item_id},
@@ -151,6 +148,17 @@ class Asker:
             choice_losses=tuple(losses[choice] for choice in item.choices),
             truncated=answer is not None and not answer.finished,
         )
+
+
+def fits(tokenizer: ChatTokenizer, item: Item) -> bool:
+    """Whether the model's context has room for the item without examples, and for an answer to it."""
+    asker = Asker(None, tokenizer, ExampleBook(()))
+    return _room(tokenizer, asker.question(item)) >= 0
+
+
+def _room(tokenizer: ChatTokenizer, question: Question) -> int:
+    longest = max(max(map(len, question.answer_ids)), question.max_new_tokens)
+    return tokenizer.context_length - len(question.prompt_ids) - longest
 
 
 def _group(item: Item, prompt: Prompt) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""Outcomes become findings: every metric of every candidate with its interval, every paired difference, slices."""
+"""Outcomes become findings: every metric of every candidate with its interval, every paired difference,
+slices.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,8 +83,8 @@ def find(answered: Mapping[str, Mapping[str, Sequence[Outcome]]], *, seed: int =
     """Findings over all suites.
 
     Args:
-        answered: suite -> candidate -> outcomes. Candidates of one suite answered the same items in the same order;
-            a later candidate is compared with every earlier one.
+        answered: suite -> candidate -> outcomes. Candidates of one suite answered the same items in the same
+            order; a later candidate is compared with every earlier one.
     """
     scores: list[ScoreLine] = []
     comparisons: list[ComparisonLine] = []

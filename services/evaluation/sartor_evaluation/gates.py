@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from sartor_evaluation.estimates import Estimate
-from sartor_evaluation.metrics.catalogue import METRICS, Better, known_metrics
+from sartor_evaluation.metrics.catalogue import METRICS, known_metrics
 
 
 class Baseline(StrEnum):
@@ -89,6 +89,10 @@ def faults(rules: Sequence[Rule], *, general_suite: str = "") -> Mapping[str, st
             found[f"{path}.suite"] = f"is {rule.suite!r}; known are held_out and general"
         elif rule.suite == "general" and not general_suite:
             found[f"{path}.suite"] = "is general, but the gate names no general_suite; set it to builtin"
+        if rule.suite == "general" and rule.compared_to is Baseline.PROMPTED:
+            found[f"{path}.compared_to"] = (
+                "is prompted, but the general suite is asked without examples; use base"
+            )
         if rule.at_least is None and rule.at_most is None:
             found[path] = "sets neither at_least nor at_most; set one"
         if any(limit is not None and not math.isfinite(limit) for limit in (rule.at_least, rule.at_most)):
@@ -156,6 +160,25 @@ def _explain(rule: Rule, estimate: Estimate, check: _Check) -> str:
     )
 
 
-def improves(metric: str) -> bool:
-    """Whether more of this metric is better."""
-    return METRICS[metric].better is Better.HIGHER
+def rule_to_json(rule: Rule) -> dict[str, Any]:
+    """As it is kept in a standing order's revision and in reports."""
+    return {
+        "metric": rule.metric,
+        "suite": rule.suite,
+        "compared_to": rule.compared_to.value,
+        "at_least": rule.at_least,
+        "at_most": rule.at_most,
+        "bound": rule.bound.value if rule.bound else "",
+    }
+
+
+def rule_from_json(value: Mapping[str, Any]) -> Rule:
+    """The rule that `rule_to_json` wrote."""
+    return Rule(
+        metric=value["metric"],
+        suite=value["suite"],
+        compared_to=Baseline(value["compared_to"]),
+        at_least=value["at_least"],
+        at_most=value["at_most"],
+        bound=Bound(value["bound"]) if value["bound"] else None,
+    )

@@ -1,4 +1,6 @@
-"""Models opened from disk, one in memory at a time: a tuned one is its base with the merged adapter, as it is deployed."""
+"""Models opened from disk, one in memory at a time: a tuned one is its base with the merged adapter, as it is
+deployed.
+"""
 
 import os
 import shutil
@@ -17,7 +19,8 @@ from sartor_evaluation.run import ModelFiles
 
 
 def opener(book: ExampleBook, folder: Path) -> Callable[[ModelFiles], AbstractContextManager[Asker]]:
-    """What `run` opens models with. A base model that was only read stays loaded for the tuned model after it.
+    """What `run` opens models with. A base model that was only read stays loaded for the tuned model after
+    it.
 
     Args:
         folder: for the files of fully tuned models, laid over those of their base.
@@ -48,7 +51,9 @@ def _is_adapter(version: Path) -> bool:
 
 
 def _overlay(base: Path, version: Path, folder: Path) -> Path:
-    """A folder with the version's files and, where it has none of its own, the base's; but only its own weights."""
+    """A folder with the version's files and, where it has none of its own, the base's; but only its own
+    weights.
+    """
     folder.mkdir()
     own = {path.name for path in version.iterdir()}
     for source in (*version.iterdir(), *base.iterdir()):

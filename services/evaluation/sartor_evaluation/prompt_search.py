@@ -1,7 +1,8 @@
-"""The best few-shot prompt of a model, searched on the validation split: the strongest rival that tuning must beat.
+"""The best few-shot prompt of a model, searched on the validation split: the strongest rival that tuning must
+beat.
 
-Successive halving: with many prompts all are first compared by the likelihood of the reference answers on half of the
-items, which needs no generation; the best few then answer all items, and the best answers win.
+Successive halving: with many prompts all are first compared by the likelihood of the reference answers on
+half of the items, which needs no generation; the best few then answer all items, and the best answers win.
 """
 
 import random
@@ -33,7 +34,7 @@ class FewShotSearch:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A prompt with what it got: mean loss an answer token, and the mean item score where it came to answers."""
+    """A prompt with what it got: loss an answer token, and the mean item score where it wrote answers."""
 
     prompt: Prompt
     loss: float
@@ -64,7 +65,9 @@ def search_prompt(
     """
     items = _sample(validation, search.items, seed)
     if not items:
-        raise NoExamples("the validation split is empty, so no prompt can be searched on it; give a number of shots")
+        raise NoExamples(
+            "the validation split is empty, so no prompt can be searched on it; give a number of shots"
+        )
     prompts = search.prompts()
     steps = (len(prompts) if len(prompts) > _FINALISTS else 0) + min(_FINALISTS, len(prompts))
     done = 0
@@ -93,7 +96,7 @@ def _loss(outcomes: Sequence[Outcome]) -> float:
 
 
 def _sample(items: Sequence[Item], count: int, seed: int) -> list[Item]:
-    """At most `count` items, kinds and languages taken in turn, so that half of the sample is like the whole."""
+    """At most `count` items, kinds and languages in turn, so that half of the sample is like the whole."""
     sorts: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in random.Random(seed).sample(list(items), len(items)):
         sorts[item.kind.value, item.language].append(item)

@@ -1,11 +1,11 @@
 """Prompts: zero-shot, and few-shot with examples of the training split, chosen as a good engineer would.
 
 fixed      the same examples for every question: drawn once with a fixed seed
-diverse    the same examples for every question: as different from each other as can be, labels and intents spread
-retrieved  the examples most like the question (BM25), the most alike nearest to it
+diverse    the same examples for every question: as different from each other as can be, labels and intents
+spread retrieved  the examples most like the question (BM25), the most alike nearest to it
 
-Examples are earlier turns of the conversation, which is what a chat model is trained on. A question gets examples of its
-own kind and, where there are enough, of its own language.
+Examples are earlier turns of the conversation, which is what a chat model is trained on. A question gets
+examples of its own kind and, where there are enough, of its own language.
 """
 
 import random
@@ -19,6 +19,7 @@ from sartor_evaluation.items import Item
 from sartor_evaluation.similarity import Bm25
 
 DEFAULT_SHOTS = (1, 3, 5)
+_MOST_COMPARED = 400
 
 
 class Choice(StrEnum):
@@ -87,7 +88,9 @@ class ExampleBook:
         return (*system, *turns, *rest)
 
     def examples(self, item: Item, prompt: Prompt) -> list[Item]:
-        """The examples for an item, the one to stand next to the question last. Never the item or one of its cluster."""
+        """The examples for an item, the one to stand next to the question last. Never the item or one of its
+        cluster.
+        """
         key = self._pool_key(item, prompt.shots)
         if prompt.choice is Choice.RETRIEVED:
             pool = self._pools[key]
@@ -101,7 +104,9 @@ class ExampleBook:
         return _apart(self._chosen[key, prompt], item, prompt.shots)
 
     def _pool_key(self, item: Item, shots: int) -> tuple[str, str]:
-        """The pool for an item: its kind and language, or its kind alone where that language has too few examples."""
+        """The pool for an item: its kind and language, or its kind alone where that language has too few
+        examples.
+        """
         for language in (item.language, ""):
             key = (item.kind.value, language)
             if key not in self._pools:
@@ -112,10 +117,9 @@ class ExampleBook:
                 ]
             if len(self._pools[key]) > shots:
                 return key
-        if not self._pools[item.kind.value, ""]:
+        if not self._examples:
             raise NoExamples(
-                f"there is no {item.kind.value} item in the training split to take examples from; "
-                "ask without examples, or on a curation whose training split has such records"
+                "the training split has no question with an answer to show as an example; ask without any"
             )
         return (item.kind.value, "")
 
@@ -141,8 +145,12 @@ def _drawn(pool: Sequence[Item], count: int, seed: int) -> list[Item]:
 
 
 def _diverse(pool: Sequence[Item], count: int, seed: int) -> list[Item]:
-    """Greedy: each next example has a group (label, intent) not yet taken if there is one, and shares few words."""
-    shuffled = random.Random(seed).sample(list(pool), min(len(pool), 400))
+    """Greedy: each next example has a group (label, intent) not yet taken if there is one, and shares few
+    words.
+    """
+    if not pool:
+        return []
+    shuffled = random.Random(seed).sample(list(pool), min(len(pool), _MOST_COMPARED))
     shuffled.sort(key=lambda example: abs(len(example.subject) - _median_length(pool)))
     chosen: list[Item] = [shuffled[0]]
     while len(chosen) < min(count, len(shuffled)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class Plan:
     held_out: Sequence[Item]
     general: Sequence[Item] = ()
     validation: Sequence[Item] = ()
-    search: FewShotSearch = FewShotSearch()
+    search: FewShotSearch = field(default_factory=FewShotSearch)
     seed: int = 0
 
 
@@ -77,8 +77,8 @@ def run(
 ) -> list[Answered]:
     """Answer everything; results in the order of the plan's candidates.
 
-    Each model is opened once. The general suite is asked without examples, so only candidates whose prompt has none
-    take it.
+    Each model is opened once. The general suite is asked without examples, so only candidates whose prompt
+    has none take it.
     """
     phases = _Phases(plan, report)
     answered: dict[str, Answered] = {}

@@ -3,6 +3,7 @@ suite.
 """
 
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -63,6 +64,14 @@ def _item(curated: CuratedRecord, choices: tuple[str, ...]) -> Item | None:
         attributes=record.attributes,
         bare_text=record.text,
     )
+
+
+def sample(items: Sequence[Item], count: int, *, seed: int = 0) -> list[Item]:
+    """At most `count` of the items (0: all), the same ones each time, in their order."""
+    if not count or len(items) <= count:
+        return list(items)
+    chosen = sorted(random.Random(seed).sample(range(len(items)), count))
+    return [items[position] for position in chosen]
 
 
 def client_items(values: Iterable[Mapping[str, Any]]) -> list[Item]:

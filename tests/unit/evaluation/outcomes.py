@@ -1,7 +1,6 @@
 """Items and outcomes for tests, with everything that does not matter filled in."""
 
 from sartor_datasets.records import Message
-
 from sartor_evaluation.items import HELD_OUT, Item, ItemKind, Outcome
 
 
@@ -17,7 +16,9 @@ def answer_item(item_id: str, question: str = "How?", reference: str = "Like thi
     )
 
 
-def label_item(item_id: str, label: str, choices: tuple[str, ...] = ("billing", "shipping"), **fields) -> Item:
+def label_item(
+    item_id: str, label: str, choices: tuple[str, ...] = ("billing", "shipping"), **fields
+) -> Item:
     return Item(
         item_id=item_id,
         suite=fields.pop("suite", HELD_OUT),

@@ -18,7 +18,9 @@ class _Findings:
         return self._change
 
 
-def _rule(metric="token_f1", suite="held_out", compared_to=Baseline.BASE, at_least=0.0, at_most=None, bound=None):
+def _rule(
+    metric="token_f1", suite="held_out", compared_to=Baseline.BASE, at_least=0.0, at_most=None, bound=None
+):
     return Rule(metric, suite, compared_to, at_least, at_most, bound)
 
 

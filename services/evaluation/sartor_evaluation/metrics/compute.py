@@ -22,7 +22,9 @@ def applicable(outcomes: Sequence[Outcome]) -> list[MetricInfo]:
 
 
 def item_score(outcome: Outcome) -> float:
-    """What one outcome is worth, 0 to 1, whatever its kind: the right label or choice, or the answer's token F1."""
+    """What one outcome is worth, 0 to 1, whatever its kind: the right label or choice, or the answer's token
+    F1.
+    """
     name = {ItemKind.LABEL: "label_accuracy", ItemKind.CHOICE: "choice_accuracy", ItemKind.ANSWER: "token_f1"}
     per_item = sums_of(METRICS[name[outcome.item.kind]]).per_item
     if per_item is None:

@@ -1,0 +1,156 @@
+"""The gRPC service: proto ↔ domain, nothing else."""
+# ruff: noqa: N802 - the methods are named as in the proto
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sartor.common.v1 import job_status_pb2
+from sartor.evaluation.v1 import evaluation_pb2, evaluation_service_pb2_grpc, gate_pb2
+from sartor.evaluation.v1 import evaluation_service_pb2 as api
+from sartor_platform import jobs, orders
+from sartor_platform.grpc_server import Servicer
+from sartor_platform.idempotency import once
+from sartor_platform.listing import parse_filter
+from sartor_platform.runtime import Runtime
+from sqlalchemy import Connection
+
+from sartor_evaluation import service_messages, store, usecases
+from sartor_evaluation.resources import EVALUATION, GATE, PROJECT, check_gate
+
+_FINISHED = (
+    job_status_pb2.JOB_STATE_SUCCEEDED,
+    job_status_pb2.JOB_STATE_FAILED,
+    job_status_pb2.JOB_STATE_CANCELLED,
+)
+
+
+def servicers(runtime: Runtime) -> list[Servicer]:
+    """What the server of evaluation serves."""
+    return [
+        Servicer(
+            add=evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server,
+            implementation=EvaluationService(runtime),
+            full_name="sartor.evaluation.v1.EvaluationService",
+        )
+    ]
+
+
+class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
+    """Answers the calls of evaluation_service.proto."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._database = runtime.database
+
+    def ApplyGate(self, request: api.ApplyGateRequest, context: Any) -> gate_pb2.Gate:
+        """Makes or changes a gate."""
+        wanted = request.gate
+        spec = service_messages.gate_spec(wanted)
+        check_gate(wanted.name, spec)
+        if request.validate_only:
+            return service_messages.gate_message(wanted.name, spec)
+
+        def make() -> gate_pb2.Gate:
+            order = usecases.apply_gate(
+                tx, wanted.name, spec, generation=request.generation, etag=wanted.order.etag
+            )
+            return service_messages.gate_of_order(order)
+
+        with self._database.transaction() as tx:
+            return once(tx, request.request_id, request, make, gate_pb2.Gate)
+
+    def GetGate(self, request: api.GetGateRequest, context: Any) -> gate_pb2.Gate:
+        """Reads a gate."""
+        GATE.parse(request.name)
+        with self._database.read() as connection:
+            return service_messages.gate_of_order(usecases.get_gate(connection, request.name))
+
+    def ListGates(self, request: api.ListGatesRequest, context: Any) -> api.ListGatesResponse:
+        """Lists the gates of a project."""
+        PROJECT.parse(request.parent, field="parent")
+        with self._database.read() as connection:
+            found, token = orders.list_orders(
+                connection,
+                f"{request.parent}/gates/",
+                page_size=request.page_size,
+                page_token=request.page_token,
+            )
+        shown = [service_messages.gate_of_order(order) for order in found]
+        return api.ListGatesResponse(gates=shown, next_page_token=token)
+
+    def CreateEvaluation(
+        self, request: api.CreateEvaluationRequest, context: Any
+    ) -> evaluation_pb2.Evaluation:
+        """Evaluates now."""
+        spec = service_messages.evaluation_spec(request.evaluation)
+        if request.validate_only:
+            with self._database.read() as connection:
+                usecases.inputs_of(connection, request.parent, spec)
+            return service_messages.evaluation_message("", spec)
+
+        def make() -> evaluation_pb2.Evaluation:
+            name = usecases.create_evaluation(tx, request.parent, spec)
+            return _evaluation(tx.connection, name)
+
+        with self._database.transaction() as tx:
+            return once(tx, request.request_id, request, make, evaluation_pb2.Evaluation)
+
+    def GetEvaluation(self, request: api.GetEvaluationRequest, context: Any) -> evaluation_pb2.Evaluation:
+        """Reads an evaluation."""
+        with self._database.read() as connection:
+            return _evaluation(connection, request.name)
+
+    def ListEvaluations(
+        self, request: api.ListEvaluationsRequest, context: Any
+    ) -> api.ListEvaluationsResponse:
+        """Lists the evaluations of a project, newest first."""
+        project = PROJECT.parse(request.parent, field="parent")["project"]
+        wanted = parse_filter(request.filter, ["run", "state", "gate"])
+        with self._database.read() as connection:
+            found, token = store.list_evaluations(
+                connection, project, wanted, request.page_size, request.page_token
+            )
+            states = jobs.jobs_of(connection, [evaluation.name for evaluation in found])
+        shown = [service_messages.stored_message(one, states.get(one.name)) for one in found]
+        return api.ListEvaluationsResponse(evaluations=shown, next_page_token=token)
+
+    def CancelEvaluation(
+        self, request: api.CancelEvaluationRequest, context: Any
+    ) -> evaluation_pb2.Evaluation:
+        """Stops an evaluation."""
+        with self._database.transaction() as tx:
+            usecases.cancel_evaluation(tx, request.name)
+            return _evaluation(tx.connection, request.name)
+
+    def WatchEvaluation(
+        self, request: api.WatchEvaluationRequest, context: Any
+    ) -> Iterator[evaluation_pb2.Evaluation]:
+        """Streams an evaluation at every change until it ends."""
+        get = api.GetEvaluationRequest(name=request.name)
+        yield from self._runtime.watchers.stream(
+            request.name,
+            lambda: self.GetEvaluation(get, context),
+            lambda evaluation: evaluation.job.state in _FINISHED,
+            context,
+        )
+
+    def ListItemResults(
+        self, request: api.ListItemResultsRequest, context: Any
+    ) -> api.ListItemResultsResponse:
+        """Lists the items of an evaluation that ended, the worst first."""
+        EVALUATION.parse(request.parent, field="parent")
+        wanted = parse_filter(request.filter, ["candidate", "suite", "item_id"])
+        with self._database.read() as connection:
+            usecases.get_evaluation(connection, request.parent)
+            found, token = store.list_item_results(
+                connection, request.parent, wanted, request.page_size, request.page_token
+            )
+        shown = [service_messages.item_result_message(document) for document in found]
+        return api.ListItemResultsResponse(item_results=shown, next_page_token=token)
+
+
+def _evaluation(connection: Connection, name: str) -> evaluation_pb2.Evaluation:
+    found = usecases.get_evaluation(connection, name)
+    return service_messages.stored_message(found, jobs.job_of(connection, name))

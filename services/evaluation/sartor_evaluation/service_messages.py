@@ -1,0 +1,184 @@
+"""Proto ↔ domain for the gRPC service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sartor.evaluation.v1 import evaluation_pb2, gate_pb2
+from sartor_datasets.manifests import ObjectReference
+from sartor_datasets.strict_json import ManifestInvalid
+from sartor_platform.errors import FieldViolation, InvalidArgument
+from sartor_platform.jobs import Job, job_status
+from sartor_platform.orders import Order, order_revision
+
+from sartor_evaluation.announcements import (
+    estimate_message,
+    reference_message,
+    rule_message,
+    verdict_message,
+)
+from sartor_evaluation.gates import Baseline, Bound, Rule
+from sartor_evaluation.items import HELD_OUT
+from sartor_evaluation.resources import (
+    BASE_MODEL,
+    Candidate,
+    Evaluation,
+    EvaluationSpec,
+    FewShotSpec,
+    GateSpec,
+    ItemSource,
+)
+
+_ITEM_FIELDS = ("id", "system", "prompt", "reference", "label")
+
+
+def gate_spec(gate: gate_pb2.Gate) -> GateSpec:
+    """The specification in a Gate; what is left empty takes its default."""
+    return GateSpec(
+        model=gate.model,
+        general_suite=gate.general_suite,
+        max_items=gate.max_items,
+        few_shot=_few_shot(gate.few_shot),
+        rules=tuple(_rule(rule) for rule in gate.rules),
+    )
+
+
+def gate_message(name: str, spec: GateSpec, order: Order | None = None) -> gate_pb2.Gate:
+    """A Gate; without an order it was only validated."""
+    message = gate_pb2.Gate(
+        name=name,
+        model=spec.model,
+        general_suite=spec.general_suite,
+        max_items=spec.max_items,
+        few_shot=_few_shot_message(spec.few_shot),
+        rules=[rule_message(rule) for rule in spec.rules],
+    )
+    if order is not None:
+        message.order.CopyFrom(order_revision(order))
+    return message
+
+
+def gate_of_order(order: Order) -> gate_pb2.Gate:
+    """The Gate of a standing order."""
+    return gate_message(order.name, GateSpec.from_json(order.spec), order)
+
+
+def evaluation_spec(evaluation: evaluation_pb2.Evaluation) -> EvaluationSpec:
+    """The specification in an Evaluation.
+
+    Raises:
+        InvalidArgument: BAD_OBJECT_REFERENCE.
+    """
+    return EvaluationSpec(
+        candidates=tuple(_candidate(candidate) for candidate in evaluation.candidates),
+        items=_item_source(evaluation),
+        general_suite=evaluation.general_suite,
+        max_items=evaluation.max_items,
+        few_shot=_few_shot(evaluation.few_shot),
+    )
+
+
+def evaluation_message(
+    name: str, spec: EvaluationSpec, evaluation: Evaluation | None = None, job: Job | None = None
+) -> evaluation_pb2.Evaluation:
+    """An Evaluation; without a stored one it was only validated."""
+    message = evaluation_pb2.Evaluation(
+        name=name,
+        candidates=[_candidate_message(candidate) for candidate in spec.candidates],
+        general_suite=spec.general_suite,
+        max_items=spec.max_items,
+        few_shot=_few_shot_message(spec.few_shot),
+    )
+    if spec.items.curation:
+        message.curation = spec.items.curation
+    elif spec.items.object is not None:
+        message.items_object.CopyFrom(reference_message(spec.items.object))
+    else:
+        message.inline_items.items.extend(evaluation_pb2.Item(**item) for item in spec.items.inline)
+    if evaluation is not None:
+        _fill(message, evaluation, job)
+    return message
+
+
+def stored_message(evaluation: Evaluation, job: Job | None) -> evaluation_pb2.Evaluation:
+    """An Evaluation as it is stored, with the state of its job."""
+    return evaluation_message(evaluation.name, evaluation.spec, evaluation, job)
+
+
+def item_result_message(document: Mapping[str, Any]) -> evaluation_pb2.ItemResult:
+    """An ItemResult from a line of results.write_json_lines."""
+    return evaluation_pb2.ItemResult(**document)
+
+
+def _fill(message: evaluation_pb2.Evaluation, evaluation: Evaluation, job: Job | None) -> None:
+    message.gate = evaluation.gate
+    message.gate_revision = evaluation.gate_revision
+    message.run = evaluation.run
+    message.generation = evaluation.generation
+    message.created_by = evaluation.created_by
+    message.create_time.FromDatetime(evaluation.create_time)
+    message.job.CopyFrom(job_status(job))
+    for field, reference in evaluation.objects.items():
+        getattr(message, field).CopyFrom(reference_message(reference))
+    findings = evaluation.findings
+    for line in findings.get("scores", ()):
+        estimate = estimate_message(line["estimate"])
+        named = {name: line[name] for name in ("suite", "metric", "candidate")}
+        message.scores.append(evaluation_pb2.Score(**named, estimate=estimate))
+    for line in findings.get("comparisons", ()):
+        estimate = estimate_message(line["difference"])
+        named = {name: line[name] for name in ("suite", "metric", "candidate", "baseline", "verdict")}
+        message.comparisons.append(evaluation_pb2.Comparison(**named, difference=estimate))
+    if findings.get("verdict") is not None:
+        message.verdict.CopyFrom(verdict_message(findings["verdict"]))
+
+
+def _candidate(candidate: evaluation_pb2.Candidate) -> Candidate:
+    return Candidate(candidate.id, candidate.base_model or candidate.model_version, candidate.shots)
+
+
+def _candidate_message(candidate: Candidate) -> evaluation_pb2.Candidate:
+    if BASE_MODEL.matches(candidate.model):
+        return evaluation_pb2.Candidate(id=candidate.id, base_model=candidate.model, shots=candidate.shots)
+    return evaluation_pb2.Candidate(id=candidate.id, model_version=candidate.model, shots=candidate.shots)
+
+
+def _item_source(evaluation: evaluation_pb2.Evaluation) -> ItemSource:
+    which = evaluation.WhichOneof("items")
+    if which == "inline_items":
+        items = evaluation.inline_items.items
+        return ItemSource(
+            inline=tuple({name: getattr(item, name) for name in _ITEM_FIELDS} for item in items)
+        )
+    if which == "items_object":
+        found = evaluation.items_object
+        try:
+            return ItemSource(object=ObjectReference(found.uri, found.sha256, found.size_bytes))
+        except ManifestInvalid as error:
+            violation = FieldViolation(f"items_object.{error.path}", error.problem)
+            raise InvalidArgument(
+                f"items_object is not usable: {error}", reason="BAD_OBJECT_REFERENCE", violations=[violation]
+            ) from error
+    return ItemSource(curation=evaluation.curation)
+
+
+def _few_shot(search: gate_pb2.FewShotSearch) -> FewShotSpec:
+    return FewShotSpec(tuple(search.shots), tuple(search.choices), search.items)
+
+
+def _few_shot_message(spec: FewShotSpec) -> gate_pb2.FewShotSearch:
+    return gate_pb2.FewShotSearch(shots=spec.shots, choices=spec.choices, items=spec.items)
+
+
+def _rule(rule: gate_pb2.Rule) -> Rule:
+    compared_to = gate_pb2.Baseline.Name(rule.compared_to).removeprefix("BASELINE_").lower()
+    bound = gate_pb2.Bound.Name(rule.bound).removeprefix("BOUND_").lower()
+    return Rule(
+        metric=rule.metric,
+        suite=rule.suite or HELD_OUT,
+        compared_to=Baseline("nothing" if compared_to == "unspecified" else compared_to),
+        at_least=rule.at_least if rule.HasField("at_least") else None,
+        at_most=rule.at_most if rule.HasField("at_most") else None,
+        bound=None if bound == "unspecified" else Bound(bound),
+    )

@@ -1,0 +1,263 @@
+"""One function for each request, event or job result: validate, change state, write the outbox, in one
+transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sartor_datasets.manifests import ObjectReference
+from sartor_platform import orders, principal
+from sartor_platform.errors import FieldViolation, IllegalTransition, InvalidArgument, NotFound
+from sartor_platform.jobs import Job, job_of
+from sartor_platform.names import new_id, new_run_id
+from sartor_platform.orders import Order
+from sartor_platform.transaction import Transaction
+from sqlalchemy import Connection
+
+from sartor_evaluation import announcements, store
+from sartor_evaluation.resources import (
+    BASE_MODEL,
+    EVALUATION,
+    JOB,
+    SEARCH,
+    BaseModel,
+    Candidate,
+    Curation,
+    Evaluation,
+    EvaluationSpec,
+    GateSpec,
+    Inputs,
+    ItemSource,
+    ModelVersion,
+    PinnedModel,
+    check_evaluation,
+    check_gate,
+    not_found,
+    project_of,
+)
+
+
+def apply_gate(tx: Transaction, name: str, spec: GateSpec, *, generation: int, etag: str) -> Order:
+    """Make or change a gate.
+
+    Raises:
+        InvalidArgument: BAD_GATE, with every fault.
+        Aborted: ETAG_MISMATCH, GENERATION_SUPERSEDED.
+    """
+    check_gate(name, spec)
+    return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
+
+
+def get_gate(connection: Connection, name: str) -> Order:
+    """Raises NotFound: GATE_NOT_FOUND."""
+    order = orders.find(connection, name)
+    if order is None:
+        known = [gate.name for gate in orders.all_orders(connection, f"projects/{project_of(name)}/gates/")]
+        raise not_found("gate", name, known)
+    return order
+
+
+def remember_base_model(tx: Transaction, model: BaseModel) -> None:
+    """BaseModelReady: it may be evaluated."""
+    store.put_base_model(tx.connection, model, tx.now)
+
+
+def remember_curation(tx: Transaction, curation: Curation) -> None:
+    """CurationSucceeded: its test split may be asked."""
+    store.put_curation(tx.connection, curation, tx.now)
+
+
+def model_version_created(
+    tx: Transaction, version: ModelVersion, *, standing_order: str, run: str, generation: int
+) -> None:
+    """ModelVersionCreated: it may be evaluated; if a standing order made it, each gate of its model evaluates
+    it now.
+    """
+    store.put_model_version(tx.connection, version, tx.now)
+    if not standing_order:
+        return
+    project = project_of(version.name)
+    for gate in orders.all_orders(tx.connection, f"projects/{project}/gates/"):
+        spec = GateSpec.from_json(gate.spec)
+        if spec.model == version.model and not gate.paused:
+            _evaluate_for_gate(tx, gate, spec, version, run, generation)
+
+
+def _evaluate_for_gate(
+    tx: Transaction, gate: Order, spec: GateSpec, version: ModelVersion, run: str, generation: int
+) -> None:
+    """The tuned model against the very base it was made from, without and with examples."""
+    wanted = EvaluationSpec(
+        candidates=(
+            Candidate("base", version.base_model, 0),
+            Candidate("prompted", version.base_model, SEARCH),
+            Candidate("tuned", version.name, 0),
+        ),
+        items=ItemSource(curation=version.curation),
+        general_suite=spec.general_suite,
+        max_items=spec.max_items,
+        few_shot=spec.few_shot,
+    )
+    models = {
+        version.base_model: PinnedModel(version.base_model_manifest),
+        version.name: PinnedModel(version.base_model_manifest, version.manifest),
+    }
+    _add(
+        tx,
+        Evaluation(
+            name=EVALUATION.format(project=project_of(version.name), evaluation=new_id()),
+            project=project_of(version.name),
+            gate=gate.name,
+            gate_revision=gate.revision,
+            model_version=version.name,
+            spec=wanted,
+            inputs=Inputs(models, version.curation, version.curated_manifest),
+            run=run,
+            generation=generation,
+            create_time=tx.now,
+            created_by=gate.name,
+        ),
+    )
+
+
+def create_evaluation(tx: Transaction, parent: str, spec: EvaluationSpec) -> str:
+    """Evaluate because a client asked; returns the evaluation's name. Nothing follows from it.
+
+    Raises:
+        InvalidArgument: BAD_EVALUATION, with every fault.
+        NotFound: a model or a curation that is not known, and which are.
+    """
+    inputs = inputs_of(tx.connection, parent, spec)
+    project = project_of(parent)
+    evaluation = Evaluation(
+        name=EVALUATION.format(project=project, evaluation=new_id()),
+        project=project,
+        gate="",
+        gate_revision=0,
+        model_version="",
+        spec=spec,
+        inputs=inputs,
+        run=new_run_id(),
+        generation=0,
+        create_time=tx.now,
+        created_by=principal.current(),
+    )
+    _add(tx, evaluation)
+    return evaluation.name
+
+
+def inputs_of(connection: Connection, parent: str, spec: EvaluationSpec) -> Inputs:
+    """Check the specification and find what it names. Raises: as create_evaluation."""
+    check_evaluation(parent, spec)
+    models: dict[str, PinnedModel] = {}
+    curation, curated = spec.items.curation, None
+    if curation:
+        curated = _curation(connection, curation).manifest
+    for candidate in spec.candidates:
+        if BASE_MODEL.matches(candidate.model):
+            models[candidate.model] = PinnedModel(_base_model(connection, candidate.model).manifest)
+            continue
+        version = _model_version(connection, candidate.model)
+        models[candidate.model] = PinnedModel(version.base_model_manifest, version.manifest)
+        if not curation:
+            curation, curated = version.curation, version.curated_manifest
+    if not curation and any(candidate.shots for candidate in spec.candidates):
+        text = "take examples from a training split: name a curation, or add a model version trained on one"
+        violation = FieldViolation("candidates", text)
+        raise InvalidArgument(f"shots {text}", reason="BAD_EVALUATION", violations=[violation])
+    return Inputs(models, curation, curated)
+
+
+def _base_model(connection: Connection, name: str) -> BaseModel:
+    found = store.find_base_model(connection, name)
+    if found is None:
+        raise not_found("base model", name, store.known(connection, "base_models", project_of(name)))
+    return found
+
+
+def _model_version(connection: Connection, name: str) -> ModelVersion:
+    found = store.find_model_version(connection, name)
+    if found is None:
+        raise not_found("model version", name, store.known(connection, "model_versions", project_of(name)))
+    return found
+
+
+def _curation(connection: Connection, name: str) -> Curation:
+    found = store.find_curation(connection, name)
+    if found is None:
+        raise not_found("curation", name, store.known(connection, "curations", project_of(name)))
+    return found
+
+
+def _add(tx: Transaction, evaluation: Evaluation) -> None:
+    store.add_evaluation(tx.connection, evaluation)
+    tx.enqueue(
+        JOB,
+        resource=evaluation.name,
+        project=evaluation.project,
+        run=evaluation.run,
+        generation=evaluation.generation,
+        revision=evaluation.gate_revision,
+        priority=1 if evaluation.gate else 0,
+        parent=evaluation.gate,
+    )
+
+
+def cancel_evaluation(tx: Transaction, name: str) -> None:
+    """Ask an evaluation to stop.
+
+    Raises:
+        NotFound: EVALUATION_NOT_FOUND.
+        IllegalTransition: it has ended already.
+    """
+    get_evaluation(tx.connection, name)
+    if not tx.cancel_job(name):
+        job = job_of(tx.connection, name)
+        state = job.state if job else "unknown"
+        if state != "CANCELLING":
+            raise IllegalTransition(
+                f"{name} is {state} and cannot be cancelled", metadata={"name": name, "state": state}
+            )
+
+
+def get_evaluation(connection: Connection, name: str) -> Evaluation:
+    """Raises NotFound: EVALUATION_NOT_FOUND."""
+    EVALUATION.parse(name)
+    evaluation = store.find_evaluation(connection, name)
+    if evaluation is None:
+        raise NotFound(
+            f"there is no evaluation {name}; ListEvaluations names those there are",
+            reason="EVALUATION_NOT_FOUND",
+            metadata={"name": name},
+        )
+    return evaluation
+
+
+def evaluation_succeeded(
+    tx: Transaction,
+    name: str,
+    findings: Mapping[str, Any],
+    objects: Mapping[str, ObjectReference],
+    item_results: Iterable[tuple[str, str, str, str]],
+) -> None:
+    """The job's result: keep it, tell of it, and where a gate asked, what it says of the version."""
+    evaluation = get_evaluation(tx.connection, name)
+    store.finish_evaluation(tx.connection, name, findings, objects, item_results)
+    tx.notify(name)
+    causes = {"run": evaluation.run, "generation": evaluation.generation}
+    succeeded = announcements.evaluation_succeeded(evaluation, objects["report"])
+    tx.publish(succeeded, subject=name, **causes)  # type: ignore[arg-type]
+    if evaluation.gate:
+        outcome = announcements.gate_outcome(evaluation, findings["verdict"], objects["reference_outputs"])
+        tx.publish(outcome, subject=evaluation.model_version, **causes)  # type: ignore[arg-type]
+
+
+def evaluation_failed(tx: Transaction, job: Job, reason: str, message: str) -> None:
+    """The job failed for good or was cancelled. A failed one is told of; a version nobody judged is neither
+    approved nor rejected."""
+    tx.notify(job.resource)
+    if reason != "CANCELLED":
+        failed = announcements.evaluation_failed(job.resource, reason, message)
+        tx.publish(failed, subject=job.resource, run=job.run, generation=job.generation)
