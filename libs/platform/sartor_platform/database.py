@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sartor_platform import deadlines
-from sartor_platform.errors import DeadlineExceeded
+from sartor_platform.errors import DeadlineExceeded, FieldViolation, InvalidArgument
 from sartor_platform.names import check_id
 from sartor_platform.transaction import Transaction
 
@@ -102,4 +102,14 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _psycopg_url(url: str) -> URL:
-    return make_url(url).set(drivername="postgresql+psycopg")
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or not parsed.drivername.startswith("postgres"):
+        raise InvalidArgument(
+            "the database URL is not usable; write postgresql://user:password@host:port/database",
+            reason="BAD_SETTINGS",
+            violations=[FieldViolation("SARTOR_DATABASE_URL", "must be a postgresql:// URL")],
+        )
+    return parsed.set(drivername="postgresql+psycopg")

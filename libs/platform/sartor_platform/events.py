@@ -142,14 +142,17 @@ def parse(event: Event, kind: type[Message]) -> Message:
     Raises:
         BadEvent: BAD_EVENT_DATA.
     """
-    from google.protobuf.json_format import Parse, ParseError
+    from google.protobuf.json_format import ParseDict, ParseError
     from google.protobuf.message import DecodeError
 
     try:
         if event.headers["content-type"] in _PROTOBUF:
             return kind.FromString(event.data)
-        return Parse(event.data.decode("utf-8"), kind(), ignore_unknown_fields=True)
-    except (ParseError, DecodeError, UnicodeDecodeError) as error:
+        plain = json.loads(event.data)
+        if not isinstance(plain, dict):  # protobuf's own parser takes any text for an empty message
+            raise TypeError("it is no JSON object")
+        return ParseDict(plain, kind(), ignore_unknown_fields=True)
+    except (ParseError, DecodeError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadEvent(
             f"the data is no {kind.DESCRIPTOR.full_name}: {error}", reason="BAD_EVENT_DATA"
         ) from error

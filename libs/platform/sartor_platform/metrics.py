@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from sartor_platform.errors import FailedPrecondition
+
 _LONG = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -39,11 +41,22 @@ WATCHERS = Gauge("sartor_watchers", "Open Watch streams.")
 
 
 class MetricsServer:
-    """Serves /metrics, and /healthz from a question that answers None while all is well."""
+    """Serves /metrics, and /healthz from a question that answers None while all is well.
+
+    Raises:
+        FailedPrecondition: ADDRESS_IN_USE.
+    """
 
     def __init__(self, bind: str, unwell: Callable[[], str | None]) -> None:
         host, _, port = bind.rpartition(":")
-        self._server = ThreadingHTTPServer((host or "127.0.0.1", int(port)), _handler(unwell))
+        try:
+            self._server = ThreadingHTTPServer((host or "127.0.0.1", int(port)), _handler(unwell))
+        except OSError as error:
+            raise FailedPrecondition(
+                f"cannot listen on {bind}: {error.strerror}; stop what holds it or set SARTOR_METRICS_BIND",
+                reason="ADDRESS_IN_USE",
+                metadata={"address": bind},
+            ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
 

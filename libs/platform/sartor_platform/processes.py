@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sartor_platform.service import ServiceDefinition
 
 _DATABASE_PATIENCE_SECONDS = 60.0
+_DRAIN_LIMIT_SECONDS = 18.0
 
 
 def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event) -> int:
@@ -58,9 +59,7 @@ def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: 
         _watch_depths(runtime, stop)
         log.get().info("server.drains", seconds=settings.drain_seconds)
         runtime.watchers.close()
-        server.stop(settings.drain_seconds)
-        for part in (*parts, ticks):
-            part.stop()
+        _together(lambda: server.stop(settings.drain_seconds), *(part.stop for part in (*parts, ticks)))
         topics.close()
         listener.stop()
     return 0
@@ -173,6 +172,16 @@ def _current(definition: ServiceDefinition, database: Database, stop: threading.
                 ) from error
             log.get().warning("process.waits_for_database", error=str(error).strip())
             stop.wait(1.0)
+
+
+def _together(*ends: Callable[[], None]) -> None:
+    """Bring several things to their end at once: the slowest decides how long it takes, not the sum."""
+    threads = [threading.Thread(target=end, daemon=True) for end in ends]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _DRAIN_LIMIT_SECONDS
+    for thread in threads:
+        thread.join(timeout=max(until - time.monotonic(), 0.0))
 
 
 def _settle_memory() -> None:

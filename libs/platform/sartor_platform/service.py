@@ -53,11 +53,12 @@ class ServiceDefinition:
 
 
 def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> int:
-    """`python -m sartor_<name> server|worker|migrate|<role>`; returns the exit status."""
+    """`python -m sartor_<name> server|worker|migrate|<role>`, or `replay TOPIC`; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = ["server", "worker", "migrate", *definition.roles]
-    if len(arguments) != 1 or arguments[0] not in known:
-        sys.stderr.write(f"usage: python -m {definition.package} {'|'.join(known)}\n")
+    replays = len(arguments) == 2 and arguments[0] == "replay"
+    if not replays and (len(arguments) != 1 or arguments[0] not in known):
+        sys.stderr.write(f"usage: python -m {definition.package} {'|'.join(known)}|replay TOPIC\n")
         return USAGE
     role = arguments[0]
     try:
@@ -68,6 +69,11 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
         return CANNOT_START
     log.configure(definition.name, role, level=configured.log_level, as_json=configured.log_json)
     try:
+        if role == "replay":
+            from sartor_platform.replay import replay
+
+            replay(configured, definition.name, arguments[1])
+            return 0
         return _run(definition, role, configured)
     except SartorError as error:
         log.get().error("process.cannot_start", error=error.message, reason=error.reason)

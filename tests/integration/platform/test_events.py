@@ -11,6 +11,7 @@ from kafka import KafkaProducer
 from sartor.training.v1.training_events_pb2 import BaseModelReady
 from sartor_platform.consumer import BatchHandler
 from sartor_platform.errors import InvalidArgument, Unavailable
+from sartor_platform.replay import replay
 from sartor_platform.topics import Topic
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -73,9 +74,14 @@ def test_an_event_of_a_rolled_back_transaction_is_never_published(platform: Plat
     """The outbox row goes with its transaction."""
     platform.relay()
     platform.consumer({READY: seen})
-    with pytest.raises(InvalidArgument), platform.database.transaction() as tx:
-        tx.publish(BaseModelReady(base_model="never"), subject="never")
-        raise InvalidArgument("no")
+
+    def broken_off() -> None:
+        with platform.database.transaction() as tx:
+            tx.publish(BaseModelReady(base_model="never"), subject="never")
+            raise InvalidArgument("no")
+
+    with pytest.raises(InvalidArgument):
+        broken_off()
     publish(platform, "after")
     until(lambda: seen.events)
     assert seen.subjects == ["after"]
@@ -126,7 +132,7 @@ def test_structured_events_are_read_like_binary_ones(platform: Platform, seen: S
 
 
 def test_poison_goes_to_the_dead_letters_and_the_consumer_goes_on(platform: Platform, seen: Seen) -> None:
-    """Unreadable events, unreadable data and refused events are put aside, each with its reason; others are handled."""
+    """Unreadable events, unreadable data and refused events are put aside, each with its reason."""
 
     def handler(tx: Any, event: Any) -> None:
         if event.id == "refused":
@@ -238,7 +244,7 @@ def test_a_transient_fault_pauses_its_partition_and_nothing_is_lost(platform: Pl
 
 
 def test_a_database_that_goes_away_under_a_handler_is_transient(platform: Platform) -> None:
-    """The session is killed in the middle of the transaction; the event is handled by another session, once."""
+    """The session is killed in the middle of the transaction; another session handles the event, once."""
     backends: list[int] = []
 
     def handler(tx: Any, event: Any) -> None:
@@ -278,3 +284,24 @@ def test_a_handler_sees_its_event_and_state_and_outbox_commit_together(
     assert len(platform.rows("SELECT 1 FROM jobs")) == 1
     assert len(platform.rows("SELECT 1 FROM outbox")) == 1
     assert seen.events[0].message.base_model == "x"
+
+
+def test_replayed_letters_are_handled_once_the_fault_is_mended(platform: Platform, seen: Seen) -> None:
+    """They come with their own headers, key and data; a second replay sends nothing again."""
+    mended = threading.Event()
+
+    def handler(tx: Any, event: Any) -> None:
+        if not mended.is_set():
+            raise InvalidArgument("unknown source", reason="UNKNOWN_SOURCE")
+        seen(tx, event)
+
+    send(platform, platform.topic, (binary("e-1", ce_subject="s"), b"{}", "k"))
+    platform.consumer({READY: handler})
+    read_all(platform.settings, f"{platform.topic}.dlq", 1)
+    assert replay(platform.settings, "another", platform.topic) == 0
+    mended.set()
+    assert replay(platform.settings, platform.service, platform.topic) == 1
+    until(lambda: seen.events)
+    assert (seen.events[0].id, seen.events[0].subject) == ("e-1", "s")
+    assert not [name for name in seen.events[0].headers if name.startswith("sartor_")]
+    assert replay(platform.settings, platform.service, platform.topic) == 0

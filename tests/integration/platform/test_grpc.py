@@ -172,7 +172,7 @@ def _refused(connection: grpc.Channel) -> bool:
 def test_fifty_equal_create_calls_make_one_resource(
     echo: Echo, connection: grpc.Channel, platform: Platform
 ) -> None:
-    """All get the same answer; the same id with another body is refused; without an id each call makes its own."""
+    """All get the same answer; another body is refused; without an id each call makes its own."""
 
     def create(text: str, _context: Any) -> str:
         request_id, _, body = text.partition("/")
@@ -214,7 +214,7 @@ def test_a_create_that_failed_may_be_repeated(platform: Platform) -> None:
 def test_watchers_are_capped_and_calls_go_on(
     echo: Echo, connection: grpc.Channel, platform: Platform
 ) -> None:
-    """One stream too many is refused with its reason; a plain call still gets through; a closed stream makes room."""
+    """One stream too many is refused; a plain call still gets through; a closed stream makes room."""
 
     def watch(text: str, context: Any) -> Iterator[str]:
         return (

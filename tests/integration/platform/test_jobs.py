@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -94,7 +96,7 @@ def claim(platform: Platform, seconds: float = 30.0) -> job_leases.Lease | None:
 def test_a_job_runs_in_a_child_and_its_result_is_accepted_once(
     platform: Platform, outcomes: Outcomes
 ) -> None:
-    """The result, what follows from it and the state are one transaction; progress and messages arrive on the way."""
+    """The result, what follows from it and the state are one transaction; messages arrive on the way."""
     platform.worker(outcomes.kind("double"))
     enqueue(platform, payload={"number": 21}, run="run-1")
     done = in_state(platform, "SUCCEEDED")
@@ -357,10 +359,6 @@ def test_objects_are_fetched_once_verified_and_put_under_the_attempt(
 
 def test_a_child_dies_with_its_parent(platform: Platform, outcomes: Outcomes, tmp_path: Path) -> None:
     """Though the parent had no time to say anything."""
-    import subprocess
-    import sys
-    import time
-
     script = (
         "import pathlib, sys, time\n"
         "from sartor_platform.child_process import ChildProcess\n"
@@ -388,7 +386,6 @@ def test_a_child_dies_with_its_parent(platform: Platform, outcomes: Outcomes, tm
     until(lambda: not _alive(pid))
     for left in other:
         left.kill()
-    time.sleep(0)
 
 
 def test_watchers_of_a_job_are_woken(platform: Platform, outcomes: Outcomes) -> None:

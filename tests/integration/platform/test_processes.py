@@ -109,7 +109,7 @@ def rows(database: Database, query: str) -> list[Any]:
 def test_an_event_goes_through_two_servers_and_two_workers_once(
     start: Callable[[str], Process], environment: dict[str, str], database: Database
 ) -> None:
-    """Both replicas migrate, consume, relay, tick and work side by side; they end when told to, with status 0."""
+    """Both replicas migrate, consume, relay, tick and work side by side; they end well when told to."""
     processes = [start(role) for role in ("server", "server", "worker", "worker", "waiter")]
     for process in processes:
         until(process.healthy)

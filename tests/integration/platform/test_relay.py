@@ -127,7 +127,7 @@ def test_of_two_relays_one_leads_and_the_other_takes_over(platform: Platform) ->
 def test_a_broker_that_lost_its_log_gets_the_retained_events_again(
     platform: Platform, broker: Broker, on_broker: PlatformSettings, seen: Seen
 ) -> None:
-    """Handlers see nothing twice, new consumers see everything, and the old consumer misses nothing that is new."""
+    """Handlers see nothing twice, new consumers see everything, the old one misses nothing that is new."""
     platform.relay(on_broker)
     platform.consumer({READY: seen}, settings=on_broker)
     publish(platform, "a", "b")
@@ -161,8 +161,9 @@ def test_old_rows_are_swept_and_unpublished_ones_never(platform: Platform) -> No
     with platform.database.connect() as session:
         session.execute(
             "INSERT INTO outbox (event_id, topic, subject, type, source, run, generation, traceparent, data,"
-            " create_time, published_time) SELECT n::text, 't', 's', 't', 's', '', 0, '', '', now() - interval '9 days',"
-            " CASE WHEN n = 1 THEN now() - interval '8 days' WHEN n = 2 THEN now() END FROM generate_series(1, 3) n"
+            " create_time, published_time) SELECT n::text, 't', 's', 't', 's', '', 0, '', '', now(),"
+            " CASE WHEN n = 1 THEN now() - interval '8 days' WHEN n = 2 THEN now() END"
+            " FROM generate_series(1, 3) n"
         )
         session.execute(
             "INSERT INTO inbox (source, id, received_time) VALUES ('s', 'old', now() - interval '15 days'),"

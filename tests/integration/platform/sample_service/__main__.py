@@ -60,7 +60,8 @@ def tick(runtime: Runtime) -> None:
     with runtime.database.transaction() as tx:
         tx.connection.execute(
             text(
-                "INSERT INTO doubles VALUES ('tick', 1) ON CONFLICT (resource) DO UPDATE SET number = doubles.number + 1"
+                "INSERT INTO doubles VALUES ('tick', 1)"
+                " ON CONFLICT (resource) DO UPDATE SET number = doubles.number + 1"
             )
         )
 
