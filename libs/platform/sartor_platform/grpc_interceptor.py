@@ -77,6 +77,8 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg,unused-i
                 who = self._authenticate(metadata)
                 stack.enter_context(principal.acting_as(who))
                 yield
+                if streams and not context.is_active():
+                    code = "CANCELLED"
             except GeneratorExit:
                 code = "CANCELLED"
                 raise

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from sartor_platform.jobs import COLUMNS, Job
 from sartor_platform.names import new_id
 from sartor_platform.transaction import Transaction
+from sartor_platform.worker_identity import surely_dead
 
 _RETURNING = "j." + COLUMNS.replace(", ", ", j.")
 
@@ -184,6 +185,27 @@ def abandoned(tx: Transaction, kinds: Sequence[str]) -> Job | None:
     """
     row = tx.connection.execute(_ABANDONED, {"kinds": list(kinds)}).one_or_none()
     return None if row is None else Job(*row)
+
+
+def release_dead(tx: Transaction, kinds: Sequence[str]) -> int:
+    """End the leases of holders that are surely dead, so that their jobs need not wait. Returns how many."""
+    holders = tx.connection.execute(
+        text(
+            "SELECT DISTINCT lease_owner FROM jobs WHERE kind = ANY(:kinds)"
+            " AND state IN ('RUNNING', 'CANCELLING') AND lease_until > now()"
+        ),
+        {"kinds": list(kinds)},
+    ).scalars()
+    dead = [holder for holder in holders if holder and surely_dead(holder)]
+    if not dead:
+        return 0
+    return tx.connection.execute(
+        text(
+            "UPDATE jobs SET lease_until = now() WHERE lease_owner = ANY(:dead)"
+            " AND state IN ('RUNNING', 'CANCELLING')"
+        ),
+        {"dead": dead},
+    ).rowcount
 
 
 def queue_depths(connection: Connection) -> dict[tuple[str, str], int]:

@@ -60,6 +60,11 @@ class Watchers:
         finally:
             self._leave(resource_name, changed)
 
+    @property
+    def count(self) -> int:
+        """How many streams are open."""
+        return self._count
+
     def close(self) -> None:
         """End every stream; new ones end at once."""
         self._closed = True

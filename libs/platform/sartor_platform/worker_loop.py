@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
-import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +14,10 @@ from sartor_platform.listen import Listener
 from sartor_platform.object_cache import ObjectCache
 from sartor_platform.runtime import Runtime
 from sartor_platform.worker import JobKind
+from sartor_platform.worker_identity import own_identity
 
 _POLL_SECONDS = 1.0
+_DEAD_SECONDS = 5.0
 
 
 class WorkerLoop:
@@ -28,7 +29,7 @@ class WorkerLoop:
         self._kinds = {kind.name: kind for kind in kinds}
         self._leases = {kind.name: kind.lease_seconds for kind in kinds}
         self._devices = [device.strip() for device in settings.worker_devices.split(",") if device.strip()]
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._owner = own_identity()
         self._cache = ObjectCache(
             runtime.objects, Path(settings.data_dir) / "objects", settings.object_cache_bytes
         )
@@ -100,14 +101,25 @@ class WorkerLoop:
         self._ending.set()
 
     def _end_abandoned(self) -> None:
+        look = 0.0
         while not self._stopping.is_set():
             try:
+                if time.monotonic() >= look:
+                    self._release_dead()
+                    look = time.monotonic() + _DEAD_SECONDS
                 while self._end_one():
                     pass
             except Exception as error:  # noqa: BLE001 - the thread must go on
                 log.get().warning("worker.end_abandoned_failed", error=str(error).strip())
             self._ending.wait(_POLL_SECONDS)
             self._ending.clear()
+
+    def _release_dead(self) -> None:
+        with self._runtime.database.transaction() as tx:
+            released = job_leases.release_dead(tx, list(self._kinds))
+        if released:
+            log.get().warning("worker.takes_over", jobs=released)
+            self._work.set()
 
     def _end_one(self) -> bool:
         with self._runtime.database.transaction() as tx:

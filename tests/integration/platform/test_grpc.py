@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from sartor_platform import principal, tracing
 from sartor_platform.errors import (
     Aborted,
+    DeadlineExceeded,
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
@@ -126,6 +127,26 @@ def test_the_trace_and_the_principal_reach_the_handler(echo: Echo, connection: g
     echo.behaviour = lambda _text, _context: f"{principal.current()} {tracing.trace_id()}"
     with tracing.continued() as span:
         assert say(connection, "x") == f"local {tracing.trace_id(span)}"
+
+
+def test_no_statement_outlives_the_deadline_of_its_call(
+    echo: Echo, connection: grpc.Channel, platform: Platform
+) -> None:
+    """The server gives up when the client does, and frees the session."""
+    ended = threading.Event()
+
+    def slow(text_: str, _context: Any) -> str:
+        try:
+            with platform.database.read() as session:
+                session.exec_driver_sql("SELECT pg_sleep(600)")
+        finally:
+            ended.set()
+        return text_
+
+    echo.behaviour = slow
+    with pytest.raises(DeadlineExceeded):
+        say(connection, "x", timeout=0.5)
+    assert ended.wait(20)
 
 
 def test_health_and_reflection_name_the_service(connection: grpc.Channel) -> None:
@@ -245,6 +266,7 @@ def test_watchers_are_capped_and_calls_go_on(
     until(room)
     for stream in streams:
         stream.cancel()
+    until(lambda: platform.watchers.count == 0)
 
 
 def test_an_address_that_is_taken_is_said_plainly(server: GrpcServer) -> None:

@@ -20,6 +20,7 @@ from sartor_platform.errors import InvalidArgument, NotReady, Unavailable
 from sartor_platform.job_leases import LeaseLost
 from sartor_platform.jobs import Job, job_of, job_status
 from sartor_platform.worker import JobContext, JobKind
+from sartor_platform.worker_identity import own_identity
 
 from tests.integration.platform.conftest import Platform, until
 
@@ -317,6 +318,28 @@ def test_a_stopped_worker_gives_its_job_back_at_once(platform: Platform, outcome
     outcomes.go.touch()
     platform.worker(outcomes.kind("wait"))
     assert in_state(platform, "SUCCEEDED").attempt == 1
+
+
+def test_the_jobs_of_a_killed_worker_are_taken_over_before_their_leases_end(
+    platform: Platform, outcomes: Outcomes
+) -> None:
+    """A holder on this machine that is gone is known to be gone; one elsewhere, or alive, is left alone."""
+    dead = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    stat = Path(f"/proc/{dead.pid}/stat").read_text().rpartition(")")[2].split()
+    place = own_identity().partition(":")[0]
+    owners = {"killed": f"{place}:{dead.pid}:{stat[19]}", "alive": own_identity(), "away": "boot/1:1:1"}
+    for name, owner in owners.items():
+        enqueue(platform, name)
+        with platform.database.transaction() as tx:
+            assert job_leases.claim(tx, {"work": 600.0}, owner=owner)
+    with platform.database.transaction() as tx:
+        assert job_leases.release_dead(tx, ["work"]) == 0
+    dead.kill()
+    dead.wait()
+    outcomes.go.touch()
+    platform.worker(outcomes.kind("wait"))
+    assert in_state(platform, "SUCCEEDED", "killed").attempt == 2
+    assert (job(platform, "alive").state, job(platform, "away").state) == ("RUNNING", "RUNNING")
 
 
 def test_an_obituary_that_fails_does_not_keep_the_job_alive(platform: Platform, outcomes: Outcomes) -> None:
