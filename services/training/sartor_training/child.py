@@ -66,6 +66,10 @@ class _Training:
 
     def run(self) -> dict[str, Any]:
         """Train, and save what came of it."""
+        # Read when torch is loaded: threads that wait must sleep, or two of them on shared cores take ten
+        # times as
+        # long as one.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import torch
         from sartor_models.checkpoints import load_checkpoint
         from sartor_models.load import load_model
@@ -140,12 +144,18 @@ class _Training:
     def _taught(self, model: Any) -> tuple[Any, dict[str, Any]]:
         from sartor_models.adapters import LoraAdapter, adapter_weights, add_lora
 
+        from sartor_training.methods.fast_layers import speed_up
+
         if self._recipe.adapter == "full":
             model.requires_grad_(True)
-            return model, dict(model.named_parameters())
-        adapter = LoraAdapter(self._recipe.rank, self._recipe.alpha, self._recipe.dropout)
-        model = add_lora(model, adapter, self._recipe.seed)
-        return model, adapter_weights(model)
+            parameters = dict(model.named_parameters())
+        else:
+            adapter = LoraAdapter(self._recipe.rank, self._recipe.alpha, self._recipe.dropout)
+            model = add_lora(model, adapter, self._recipe.seed)
+            parameters = adapter_weights(model)
+        if model.device.type == "cpu":
+            speed_up(model)
+        return model, parameters
 
     def _save(self, outcome: Any) -> None:
         from sartor_models.adapters import LoraAdapter, save_adapter
