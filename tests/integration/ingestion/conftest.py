@@ -95,7 +95,22 @@ class Ingestion:
         event_id: str = "",
         key: str = "k",
     ) -> str:
-        """Send a data event as another system would, with kafka-python alone. Returns its id."""
+        """Send a data event as another system would, and wait for its acknowledgement. Returns its id."""
+        event_id = event_id or str(uuid.uuid4())
+        self.send(type_, data, topic=topic, structured=structured, event_id=event_id, key=key).get(20)
+        return event_id
+
+    def send(
+        self,
+        type_: str,
+        data: Any,
+        *,
+        topic: str = "sartor.data",
+        structured: bool = False,
+        event_id: str = "",
+        key: str = "k",
+    ) -> Any:
+        """Send a data event without waiting, with kafka-python alone. Returns its future."""
         event_id = event_id or str(uuid.uuid4())
         type_ = f"sartor.ingestion.v1.{type_}"
         attributes = {"specversion": "1.0", "id": event_id, "source": "/test", "type": type_}
@@ -106,8 +121,7 @@ class Ingestion:
             body = data if isinstance(data, str) else json.dumps(data)
             headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
             headers.append(("content-type", b"application/json"))
-        self.producer.send(topic, body.encode(), key=key.encode(), headers=headers).get(20)
-        return event_id
+        return self.producer.send(topic, body.encode(), key=key.encode(), headers=headers)
 
     def records(self, source: str, *rows: Any, **options: Any) -> str:
         """Publish rows inline."""

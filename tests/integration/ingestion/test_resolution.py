@@ -125,6 +125,7 @@ class Dataset:
                 own_name = self._keep(own)
                 own_id = snapshots.add_segment(tx, own_name, self.id, reference(), len(own), live=True)
             resolution.apply(tx, self.id, through, own_id)
+            resolution.count_by_source(tx)
             arrivals.drop_sealed(tx, self.id, through)
         live = {record.record_key: record.text for record in self._live([s.name for s in kept], own)}
         assert live == self.expected

@@ -99,7 +99,7 @@ def load_staged(database: Database, batch_id: str, rows: Path) -> None:
 
 def unchanged(connection: Connection, dataset_id: int, batch_id: str) -> int:
     """How many records of a staged batch are known already: live, pending, or earlier in the batch."""
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    for_large_sets(connection)
     return int(
         connection.execute(
             text(
@@ -115,6 +115,12 @@ def unchanged(connection: Connection, dataset_id: int, batch_id: str) -> int:
             {"batch": batch_id, "dataset": dataset_id},
         ).scalar_one()
     )
+
+
+def for_large_sets(connection: Connection) -> None:
+    """Let this transaction sort in memory and take its time: it may go through all records of a dataset."""
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL work_mem = '64MB'"))
 
 
 def drop_staged(tx: Transaction, batch_ids: Sequence[str]) -> None:

@@ -38,7 +38,7 @@ class LockedDataset:
 _LOCKED = text(
     "SELECT id, name, project, record_count, pending_count, rejected_count, rejected_in_snapshots,"
     " at_records, batch_sequence, sequence, latest_snapshot, sealing, requested_by, cut_not_before"
-    " FROM datasets WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"
+    " FROM datasets WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"
 )
 _DUE = text(
     "SELECT id, CASE WHEN requested_by <> '' THEN 'request'"
@@ -51,7 +51,7 @@ _DUE = text(
     "  OR max_age_seconds > 0 AND first_pending_time < now() - make_interval(secs => max_age_seconds)"
     "  OR quiet_seconds > 0 AND open_imports = 0"
     "   AND last_record_time < now() - make_interval(secs => quiet_seconds)))"
-    " ORDER BY id FOR UPDATE SKIP LOCKED"
+    " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
 )
 
 

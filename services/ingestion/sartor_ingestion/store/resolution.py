@@ -15,22 +15,26 @@ from typing import Any
 from sartor_platform.transaction import Transaction
 from sqlalchemy import text
 
-# A record is the `last` of its key, or it was overtaken before any snapshot saw it. `new_row` numbers the
-# inline records, which go into the snapshot's own segment; records of imports lie in a segment already.
+from sartor_ingestion.store.arrivals import for_large_sets
+
+# A record is the `last` of its key, or it was repeated or overtaken before any snapshot saw it. `new_row`
+# numbers inline records, which go into the snapshot's own segment; those of imports lie in a segment already.
 _RESOLVE = text(
     """
     CREATE TEMPORARY TABLE resolved ON COMMIT DROP AS
     WITH pending AS (
         SELECT a.*, b.sequence, g.id AS segment_id,
-            row_number() OVER (PARTITION BY a.key_hash ORDER BY b.sequence DESC, a.n DESC) = 1 AS last
+            row_number() OVER newest = 1 AS last, first_value(a.record_id) OVER newest AS last_record_id
         FROM batches b JOIN arrivals a ON a.batch_id = b.id
         LEFT JOIN segments g ON g.batch_id = a.batch_id AND g.batch_index = a.segment_index
-        WHERE b.dataset_id = :dataset AND b.sequence <= :through),
+        WHERE b.dataset_id = :dataset AND b.sequence <= :through
+        WINDOW newest AS (PARTITION BY a.key_hash ORDER BY b.sequence DESC, a.n DESC)),
     decided AS (
         SELECT p.sequence, p.batch_id, p.n, p.key_hash, p.record_id, p.source_id, p.withdraw,
             p.segment_id, p.segment_row, k.segment_id AS live_segment_id, k.segment_row AS live_row,
             k.source_id AS live_source_id,
-            CASE WHEN NOT p.last THEN 'overtaken'
+            CASE WHEN NOT p.last AND p.record_id = p.last_record_id AND NOT p.withdraw THEN 'repeated'
+                WHEN NOT p.last THEN 'overtaken'
                 WHEN p.withdraw AND k.key_hash IS NOT NULL THEN 'withdrawn'
                 WHEN p.withdraw THEN 'unknown'
                 WHEN k.key_hash IS NULL THEN 'added'
@@ -49,11 +53,9 @@ _COUNTS = text(
         count(*) FILTER (WHERE outcome = 'added') AS added,
         count(*) FILTER (WHERE outcome = 'superseded') AS superseded,
         count(*) FILTER (WHERE outcome = 'withdrawn') AS withdrawn,
-        count(*) FILTER (WHERE outcome = 'unchanged' OR outcome = 'overtaken' AND NOT withdraw AND EXISTS (
-            SELECT FROM resolved l WHERE l.key_hash = r.key_hash AND l.outcome <> 'overtaken'
-            AND l.record_id = r.record_id)) AS unchanged,
+        count(*) FILTER (WHERE outcome IN ('unchanged', 'repeated')) AS unchanged,
         count(new_row) AS inline
-    FROM resolved r
+    FROM resolved
     """
 )
 # Rows that are in no snapshot any more: live ones that were replaced, and rows of imports that never were.
@@ -107,9 +109,8 @@ class KeptSegment:
 
 def resolve(tx: Transaction, dataset_id: int, through: int) -> Changes:
     """Decide for each pending record up to batch `through`; other calls in the transaction work on that."""
-    tx.connection.execute(text("SET LOCAL statement_timeout = 0"))
+    for_large_sets(tx.connection)
     tx.connection.execute(_RESOLVE, {"dataset": dataset_id, "through": through})
-    tx.connection.execute(text("CREATE INDEX ON resolved (key_hash)"))
     tx.connection.execute(text("ANALYZE resolved"))
     return Changes(*tx.connection.execute(_COUNTS).one())
 
@@ -147,6 +148,22 @@ def apply(tx: Transaction, dataset_id: int, through: int, own_segment: int | Non
         tx.connection.execute(text(statement), {k: v for k, v in values.items() if f":{k}" in statement})
 
 
+def count_by_source(tx: Transaction) -> None:
+    """Move the sources' counts along. Locks their rows, so it comes last: new records wait for it."""
+    tx.connection.execute(_COUNT_BY_SOURCE)
+
+
+_COUNT_BY_SOURCE = text(
+    """
+    UPDATE sources s SET live_count = live_count + c.live, pending_count = pending_count - c.pending FROM (
+        SELECT source_id, sum(live) AS live, sum(pending) AS pending FROM (
+            SELECT source_id, (outcome IN ('added', 'superseded'))::int AS live, 1 AS pending FROM resolved
+            UNION ALL
+            SELECT live_source_id, -1, 0 FROM resolved WHERE outcome IN ('superseded', 'withdrawn')) d
+        GROUP BY source_id) c
+    WHERE s.id = c.source_id
+    """
+)
 _APPLY = (
     f"INSERT INTO exclusions (segment_id, segment_row) {_EXCLUDED}",
     f"""
@@ -163,15 +180,6 @@ _APPLY = (
     FROM resolved WHERE outcome IN ('added', 'superseded')
     ON CONFLICT (dataset_id, key_hash) DO UPDATE SET record_id = excluded.record_id,
         segment_id = excluded.segment_id, segment_row = excluded.segment_row, source_id = excluded.source_id
-    """,
-    """
-    UPDATE sources s SET live_count = live_count + c.live, pending_count = pending_count - c.pending FROM (
-        SELECT source_id, sum(live) AS live, sum(pending) AS pending FROM (
-            SELECT source_id, (outcome IN ('added', 'superseded'))::int AS live, 1 AS pending FROM resolved
-            UNION ALL
-            SELECT live_source_id, -1, 0 FROM resolved WHERE outcome IN ('superseded', 'withdrawn')) d
-        GROUP BY source_id) c
-    WHERE s.id = c.source_id
     """,
     """
     UPDATE segments SET state = 'RETIRED'

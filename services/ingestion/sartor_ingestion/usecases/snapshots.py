@@ -111,7 +111,6 @@ def accept_snapshot(
     cut = snapshots.cut(tx.connection, snapshot_id)
     if cut is None:
         raise RuntimeError(f"snapshot {snapshot_id} was sealed or dropped while its job ran")
-    dataset = datasets.lock(tx, [cut.dataset_id])[cut.dataset_id]
     changes = resolution.resolve(tx, cut.dataset_id, cut.through)
     if changes != planned:
         raise RuntimeError(f"{cut.name} was staged as {planned}, but is {changes} now")
@@ -122,6 +121,9 @@ def accept_snapshot(
         )
     resolution.apply(tx, cut.dataset_id, cut.through, own)
     arrivals.drop_sealed(tx, cut.dataset_id, cut.through)
+    # Only from here on do new records of the dataset wait: what was done above touches none of their rows.
+    dataset = datasets.lock(tx, [cut.dataset_id])[cut.dataset_id]
+    resolution.count_by_source(tx)
     datasets.sealing_done(tx, cut.dataset_id, consumed=changes.consumed, unchanged=changes.unchanged)
     tx.notify(cut.dataset)
     if not changes.any:
