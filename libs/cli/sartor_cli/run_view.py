@@ -48,8 +48,9 @@ def stage_text(stage: Stage) -> str:
         return stage.error
     if stage.outcome:
         return stage.outcome
-    parts = [part for part in (stage.doing, figures_text(stage.figures)) if part]
-    return " · ".join(parts)
+    if stage.message:
+        return stage.message
+    return " · ".join(part for part in (stage.doing, figures_text(stage.figures)) if part)
 
 
 def stage_time(stage: Stage) -> str:

@@ -16,7 +16,7 @@ from sartor_cli.options import DataDir, Output, Project
 from sartor_cli.output import Column, Format, age, console, last, print_data, table
 from sartor_cli.projects import choose_project
 from sartor_cli.run import Run, read_orders, read_run
-from sartor_cli.run_view import follow, patient, run_table
+from sartor_cli.run_view import follow, patient, run_table, stage_text
 from sartor_cli.stage import StageState
 from sartor_cli.words import styled
 
@@ -80,6 +80,9 @@ _COLUMNS = (
 @app.command()
 def watch(
     run: Annotated[str, typer.Argument(help="Its id; the newest if left out.")] = "",
+    next_: Annotated[
+        bool, typer.Option("--next", help="Wait for a run that has not begun yet, and follow that.")
+    ] = False,
     project: Project = "",
     data_dir: DataDir = Path(".sartor"),
 ) -> None:
@@ -87,17 +90,24 @@ def watch(
 
     \b
     Examples:
-      sartor runs watch
+      sartor runs watch             # the newest, or the first as soon as it begins
+      sartor runs watch --next      # right after an ingest: the run it will start
       sartor runs watch 01jd…
     """
     with Sartor.local(data_dir) as sartor:
         root = choose_project(sartor, project)
-        chosen = run or newest_run(sartor, root)
         orders = read_orders(sartor, root)
-        done = follow(patient(lambda: read_run(sartor, orders, chosen)))
-    _require_stages(done, chosen)
-    if done is not None and not done.succeeded:
-        raise CommandFailed(f"Run {chosen} did not succeed: " + "; ".join(done.faults), "See `sartor logs`.")
+        before = _newest(sartor, root)
+
+        def read() -> Run | None:
+            newest = "" if run else _newest(sartor, root)
+            chosen = run or ("" if next_ and newest == before else newest)
+            return read_run(sartor, orders, chosen) if chosen else None
+
+        done = follow(patient(read), lambda: "Waiting for a run to begin, which a sealed snapshot does…")
+    done = _with_stages(done, run)
+    if not done.succeeded:
+        raise CommandFailed(f"Run {done.id} did not succeed: " + "; ".join(done.faults), "See `sartor logs`.")
 
 
 @app.command()
@@ -117,8 +127,7 @@ def show(
     with Sartor.local(data_dir) as sartor:
         root = choose_project(sartor, project)
         chosen = run or newest_run(sartor, root)
-        found = read_run(sartor, read_orders(sartor, root), chosen)
-    _require_stages(found, chosen)
+        found = _with_stages(read_run(sartor, read_orders(sartor, root), chosen), chosen)
     if output is Format.TABLE:
         console.print(run_table(found))
     else:
@@ -133,27 +142,33 @@ def _snapshots(sartor: Sartor, project: str, limit: int) -> Sequence[Any]:
 
 def newest_run(sartor: Sartor, project: str) -> str:
     """The id of the project's newest run."""
-    newest = _snapshots(sartor, project, 1)
+    newest = _newest(sartor, project)
     if not newest:
         raise CommandFailed(
             f"Project {last(project)} has no runs yet.",
             "A run begins when a snapshot is sealed: bring in data with `sartor ingest` or data events.",
         )
-    return str(newest[0].run)
+    return newest
 
 
-def _require_stages(run: Run | None, wanted: str) -> None:
+def _newest(sartor: Sartor, project: str) -> str:
+    newest = _snapshots(sartor, project, 1)
+    return str(newest[0].run) if newest else ""
+
+
+def _with_stages(run: Run | None, wanted: str) -> Run:
     if run is None or not run.stages:
         raise CommandFailed(
             f"There is no run {wanted!r} in this project.", "List them with `sartor runs`.", 2
         )
+    return run
 
 
 def _line(run: Run, snapshot: Any) -> Line:
     stages = [stage for stage in run.stages if stage.state is not StageState.NOT_REACHED]
     current = next((stage for stage in stages if stage.state is not StageState.SUCCEEDED), stages[-1])
     state = "succeeded" if run.succeeded else "failed" if run.ended else "running"
-    detail = current.error or current.outcome or current.doing
+    detail = stage_text(current)
     return Line(
         run.id, snapshot.cause, snapshot.record_count, state, current.title, detail, snapshot.create_time
     )

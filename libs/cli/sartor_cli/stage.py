@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +39,8 @@ class Stage:
     eta_seconds: float | None = None
     took_seconds: float | None = None
     doing: str = ""
+    message: str = ""
+    """What it does now in a sentence, figures included; shown instead of `doing` and `figures`."""
     figures: Mapping[str, float] = field(default_factory=dict)
     outcome: str = ""
     error: str = ""
@@ -74,7 +76,8 @@ def job_stage(title: str, resource: str, job: JobStatus, outcome: str = "") -> S
         progress.fraction,
         progress.eta.seconds + progress.eta.nanos / 1e9 if progress.HasField("eta") else None,
         took,
-        progress.message or progress.stage,
+        progress.stage,
+        progress.message,
         dict(progress.figures),
         outcome if word == "succeeded" else "",
         error if word in ("failed", "cancelled") else "",
@@ -135,11 +138,11 @@ def deployment_stage(title: str, revision: Any | None, endpoint: Any, reached: b
     if word in ("live", "superseded", "rolled back"):
         parity = revision.parity
         outcome = f"{word} at {endpoint.url or endpoint.name}; parity {parity.top1_agreement:.1%} same token"
-        return Stage(title, StageState.SUCCEEDED, revision.name, 1.0, None, row.took_seconds, outcome=outcome)
+        return replace(
+            row, state=StageState.SUCCEEDED, fraction=1.0, eta_seconds=None, outcome=outcome, error=""
+        )
     if word == "rejected":
         reason = f"{revision.error.reason}: {revision.error.message}" if revision.error.reason else row.error
         return Stage(title, StageState.FAILED, revision.name, row.fraction, error=reason or "rejected")
-    doing = f"{word}: {row.doing}" if row.doing else word
-    return Stage(
-        title, StageState.RUNNING, revision.name, row.fraction, row.eta_seconds, None, doing, row.figures
-    )
+    doing = row.message or row.doing
+    return replace(row, state=StageState.RUNNING, message="", doing=f"{word}: {doing}" if doing else word)
