@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, strictly: a missing, unknown or mistyped field is an error with a path."""
+"""Frozen dataclasses to JSON and back, strictly: an unknown, missing or mistyped field is an error."""
 
 from __future__ import annotations
 
