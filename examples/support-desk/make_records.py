@@ -3,8 +3,8 @@
 python make_records.py            writes both files
 python make_records.py --check    says whether they are what this program makes
 
-Standard library only. A record is a row as the company's ticket system would export it: a question with its answer,
-or a ticket text with the team it went to.
+Standard library only. A record is a row as the company's ticket system would export it: a question with its
+answer, or a ticket text with the team it went to.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A row before it has its number, and what is known of it: slot values for the proof, the fault if one is planted."""
+    """A row, and what is known of it: slot values for the proof, the fault if one is planted."""
 
     row: Row
     slots: tuple[tuple[str, str], ...] = ()
@@ -48,8 +48,10 @@ def held_out(intents: dict[str, Any], asked: dict[str, Any], random_source: rand
     return list(_worded(intents, asked, random_source, split="test"))
 
 
-def planted(intents: dict[str, Any], faults: dict[str, Any], known: list[Made]) -> tuple[list[Made], list[Made]]:
-    """The faulty records, and those of them that must come after all others: copies of what is there already."""
+def planted(
+    intents: dict[str, Any], faults: dict[str, Any], known: list[Made]
+) -> tuple[list[Made], list[Made]]:
+    """The faulty records; apart from them the copies, which must come after what they copy."""
     by_id = {intent["id"]: intent for intent in intents["intent"]}
     made = [_fault(by_id, entry) for entry in faults["fault"]]
     made.append(_over_long(by_id, known))
@@ -74,7 +76,9 @@ def records(folder: Path = HERE) -> list[Made]:
     ordered = known + test + faulty
     random_source.shuffle(ordered)
     random_source.shuffle(copies)
-    return [_numbered(one, number, random_source) for number, one in enumerate(ordered + copies, FIRST_NUMBER)]
+    return [
+        _numbered(one, number, random_source) for number, one in enumerate(ordered + copies, FIRST_NUMBER)
+    ]
 
 
 def _worded(
@@ -146,20 +150,29 @@ def records_file(made: list[Made]) -> bytes:
 def planted_file(made: list[Made]) -> bytes:
     """The planted faults with what has to become of them.
 
-    `expect` holds one of: dropped (curation's reason), changed (kind of normalisation), masked (kind of personal data),
-    rejected (ingestion's reason), kept (why a record beside a fault must stay).
+    `expect` holds one of: dropped (curation's reason), changed (kind of normalisation), masked (kind of
+    personal data), rejected (ingestion's reason), kept (why a record beside a fault must stay).
     """
-    faults = [{"record_key": one.row["id"], "fault": one.fault, "expect": one.expect} for one in made if one.fault]
+    faults = [
+        {"record_key": one.row["id"], "fault": one.fault, "expect": one.expect} for one in made if one.fault
+    ]
     lines = ",\n".join("  " + json.dumps(fault, ensure_ascii=False) for fault in faults)
     return f"[\n{lines}\n]\n".encode()
 
 
-FILES: dict[str, Callable[[list[Made]], bytes]] = {"records.jsonl": records_file, "planted.json": planted_file}
+FILES: dict[str, Callable[[list[Made]], bytes]] = {
+    "records.jsonl": records_file,
+    "planted.json": planted_file,
+}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is not up to date")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a file is not up to date"
+    )
     check = parser.parse_args().check
     made = records()
     stale = [name for name, build in FILES.items() if not check or (HERE / name).read_bytes() != build(made)]
