@@ -6,11 +6,9 @@ import contextlib
 import queue
 import random
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,27 +18,21 @@ from sartor_platform.child_process import ChildProcess
 from sartor_platform.database import is_transient
 from sartor_platform.errors import NotReady, SartorError
 from sartor_platform.job_leases import Lease, LeaseLost
+from sartor_platform.lease_keeper import (
+    CANCELLED,
+    DEADLINE,
+    OUTAGE_SECONDS,
+    STOPPING,
+    Interrupted,
+    LeaseKeeper,
+)
 from sartor_platform.object_cache import ObjectCache
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 
-CANCELLED = "CANCELLED"
-LOST = "LOST"
-STOPPING = "STOPPING"
-DEADLINE = "DEADLINE_EXCEEDED"
-
 _SHOW_EVERY_SECONDS = 0.5
-_OUTAGE_SECONDS = 600.0
 T = TypeVar("T")
-
-
-class Interrupted(Exception):
-    """The attempt must end now: it was cancelled, lost its lease, ran out of time, or the worker stops."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 class ChildDied(Exception):
@@ -67,43 +59,28 @@ class Attempt:
         self._kind = kind
         self._job = lease.job
         self._cache = cache
-        self._why = ""
-        self._interrupted = threading.Event()
-        self._done = threading.Event()
-        self._look = threading.Event()
+        self.keeper = LeaseKeeper(runtime.database, lease)
         self._progress: dict[str, Any] = {}
         self._shown = 0.0
         self._log = log.get(
             job=self._job.id, kind=kind.name, resource=self._job.resource, attempt=self._job.attempt
         )
 
-    def look_again(self) -> None:
-        """Renew the lease now and see whether the job was cancelled."""
-        self._look.set()
-
-    def interrupt(self, why: str) -> None:
-        """End the attempt; the first reason counts."""
-        if not self._interrupted.is_set():
-            self._why = why
-            self._interrupted.set()
-
     def run(self) -> None:
         """Do the work and bring the job to its end, or give it back."""
         started = time.monotonic()
         with tracing.continued(self._job.traceparent):
-            renewer = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
-            renewer.start()
+            self.keeper.start()
             try:
                 outcome = self._settle()
             except LeaseLost:
                 outcome = "discarded"
             except Exception as error:  # noqa: BLE001 - a thread must not die of it
                 # The database is away: the lease runs out by itself and another attempt follows.
-                self._log.exception("job.unsettled", error=str(error))
+                self._log.exception("job.unsettled", error=log.brief(error))
                 outcome = "unsettled"
             finally:
-                self._done.set()
-                self._look.set()
+                self.keeper.stop()
             seconds = time.monotonic() - started
             metrics.JOB_SECONDS.labels(self._kind.name, outcome).observe(seconds)
             self._log.info(
@@ -120,7 +97,8 @@ class Attempt:
                     "WORKER_LOST", f"its worker ended in each of {self._kind.max_attempts} attempts"
                 )
             with self._work_folder() as folder:
-                self._accept(self._produce(folder))
+                use_case = self._produce(folder)
+                self._through_outages(lambda: self._accept(use_case))
             return "succeeded"
         except Interrupted as stop:
             return self._give_up(stop.why)
@@ -134,7 +112,7 @@ class Attempt:
             raise
         except (ChildDied, ChildFailed) as error:
             self._log.error(
-                "job.attempt_failed", error=str(error)
+                "job.attempt_failed", error=log.brief(error)
             )  # the trace came before, from the child itself
             return self._try_again(error.reason, str(error))
         except Exception as error:  # noqa: BLE001 - the attempt failed, whatever it was
@@ -149,7 +127,7 @@ class Attempt:
             runtime=self._runtime,
             folder=folder,
             cache=self._cache,
-            check=self._check,
+            check=self.keeper.check,
             report=_ParentReport(self._show),
         )
         task = self._through_outages(lambda: self._kind.stage_in(context))
@@ -157,7 +135,7 @@ class Attempt:
         return self._through_outages(lambda: self._kind.stage_out(context, result))
 
     def _run_child(self, context: JobContext, task: Mapping[str, Any]) -> dict[str, Any]:
-        self._check()
+        self.keeper.check()
         fields = {"job": self._job.id, "kind": self._kind.name, "attempt": str(self._job.attempt)}
         started = time.monotonic()
         child = ChildProcess(self._kind.entry, task, context.folder, fields=fields)
@@ -183,7 +161,7 @@ class Attempt:
 
     def _next_message(self, child: ChildProcess) -> dict[str, Any] | None:
         while True:
-            self._check()
+            self.keeper.check()
             if self._progress and time.monotonic() - self._shown >= _SHOW_EVERY_SECONDS:
                 self._show(self._progress)
                 self._progress = {}
@@ -201,18 +179,18 @@ class Attempt:
             self._log.exception("job.message_not_handled", message_type=message.get("type"))
 
     def _through_outages(self, stage: Callable[[], T]) -> T:
-        until = time.monotonic() + _OUTAGE_SECONDS
+        until = time.monotonic() + OUTAGE_SECONDS
         pause = 0.5
         while True:
-            self._check()
+            self.keeper.check()
             try:
                 return stage()
             except Exception as error:
                 transient = error.transient if isinstance(error, SartorError) else is_transient(error)
                 if not transient or time.monotonic() > until:
                     raise
-                self._log.warning("job.waits_for_server", error=str(error), retry_seconds=pause)
-            self._interrupted.wait(pause * random.uniform(0.5, 1.0))
+                self._log.warning("job.waits_for_server", error=log.brief(error), retry_seconds=pause)
+            self.keeper.pause(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 30.0)
 
     @contextlib.contextmanager
@@ -263,12 +241,6 @@ class Attempt:
             end_without_result(tx, self._kind, self._job, reason, message)
         return "cancelled" if reason == CANCELLED else "failed"
 
-    # --- lease and progress ---
-
-    def _check(self) -> None:
-        if self._interrupted.is_set():
-            raise Interrupted(self._why)
-
     def _show(self, progress: Mapping[str, Any]) -> None:
         self._shown = time.monotonic()
         try:
@@ -277,34 +249,7 @@ class Attempt:
         except Exception as error:
             if not is_transient(error):
                 raise
-            self._log.warning("job.progress_not_shown", error=str(error))
-
-    def _keep_lease(self) -> None:
-        held_until = time.monotonic() + self.lease.seconds
-        pause = self.lease.seconds / 3
-        while True:
-            self._look.wait(pause)
-            self._look.clear()
-            if self._done.is_set():
-                return
-            if self._job.deadline is not None and self._job.deadline <= datetime.now(UTC):
-                self.interrupt(DEADLINE)
-            try:
-                asked = time.monotonic()
-                with self._database.transaction() as tx:
-                    state = job_leases.renew(tx.connection, self.lease)
-                held_until, pause = asked + self.lease.seconds, self.lease.seconds / 3
-                if state == "CANCELLING":
-                    self.interrupt(CANCELLED)
-            except LeaseLost:
-                self.interrupt(LOST)
-                return
-            except Exception as error:  # noqa: BLE001 - tried again until the lease is over
-                self._log.warning("job.lease_not_renewed", error=str(error))
-                pause = 0.5
-                if time.monotonic() > held_until:
-                    self.interrupt(LOST)
-                    return
+            self._log.warning("job.progress_not_shown", error=log.brief(error))
 
 
 class _ParentReport:

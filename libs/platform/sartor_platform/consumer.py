@@ -72,9 +72,7 @@ class Consumer:
             except Exception as error:  # noqa: BLE001 - the thread must go on
                 # Broker or database away, or a fault of ours: a new client, and what was not committed comes
                 # again.
-                log.get().warning(
-                    "consumer.starts_over", error=f"{type(error).__name__}: {error}", retry_seconds=pause
-                )
+                log.get().warning("consumer.starts_over", error=log.brief(error), retry_seconds=pause)
                 self._start_over()
                 self._stopping.wait(pause)
                 pause = min(pause * 2, 10.0)
@@ -214,9 +212,7 @@ class Consumer:
             pause = min(0.25 * 2.0**partition.faults, 15.0) * random.uniform(0.5, 1.0)
         partition.faults += 1
         partition.retry_at = time.monotonic() + pause
-        log.get().warning(
-            "event.postponed", error=f"{type(error).__name__}: {error}", retry_seconds=round(pause, 2)
-        )
+        log.get().warning("event.postponed", error=log.brief(error), retry_seconds=round(pause, 2))
 
     def _put_aside(self, partition: Partition, reason: str, message: str) -> None:
         from kafka.errors import KafkaError

@@ -91,7 +91,7 @@ class ConsumerClient:
         try:
             self._client.commit(kept, timeout_ms=10_000)
         except (CommitFailedError, RebalanceInProgressError) as error:
-            log.get().info("consumer.commit_overtaken", error=str(error))
+            log.get().info("consumer.commit_overtaken", error=log.brief(error))
 
     def close(self) -> None:
         """Leave the group.
@@ -129,7 +129,7 @@ class ConsumerClient:
             if not self._strict:
                 raise
             # The answer can wait; what we have goes on.
-            log.get().warning("consumer.topics_unknown", error=f"{type(error).__name__}: {error}".strip())
+            log.get().warning("consumer.topics_unknown", error=log.brief(error))
             self._asked = time.monotonic() - (0 if isinstance(error, KafkaError) else _ASK_SECONDS / 2)
             return set()
         self._subscribe(wanted)

@@ -64,7 +64,7 @@ class Listener:
                 with self._database.connect() as connection:
                     self._listen(connection)
             except psycopg.Error as error:
-                log.get().warning("listener.lost", error=str(error).strip())
+                log.get().warning("listener.lost", error=log.brief(error))
                 self._stopping.wait(1.0)
 
     def _listen(self, connection: Any) -> None:

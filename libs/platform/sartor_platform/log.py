@@ -52,6 +52,13 @@ def get(**fields: object) -> Any:
     return structlog.get_logger(**fields)
 
 
+def brief(error: BaseException) -> str:
+    """An error in one line: what a server said, without the driver's advice."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+
+
 _fields: dict[str, str] = {}
 
 

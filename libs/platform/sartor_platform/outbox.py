@@ -84,7 +84,7 @@ class Relay:
                         pause = 0.5
                         self._lead(session)
             except (psycopg.Error, KafkaError, PublishFailed) as error:
-                log.get().warning("relay.waits", error=str(error).strip(), retry_seconds=pause)
+                log.get().warning("relay.waits", error=log.brief(error), retry_seconds=pause)
                 self._drop_producer()
                 self._stopping.wait(pause)
                 pause = min(pause * 2, 10.0)

@@ -170,7 +170,7 @@ def _current(definition: ServiceDefinition, database: Database, stop: threading.
                     f"the database does not answer: {str(error).strip()}; see SARTOR_DATABASE_URL",
                     reason="DATABASE_UNAVAILABLE",
                 ) from error
-            log.get().warning("process.waits_for_database", error=str(error).strip())
+            log.get().warning("process.waits_for_database", error=log.brief(error))
             stop.wait(1.0)
 
 

@@ -57,7 +57,7 @@ class Ticks:
                 with self._runtime.database.connect() as session:
                     self._lead(session)
             except psycopg.Error as error:
-                log.get().warning("ticks.wait", error=str(error).strip())
+                log.get().warning("ticks.wait", error=log.brief(error))
                 self._stopping.wait(_STANDBY_SECONDS)
 
     def _lead(self, session: psycopg.Connection[Any]) -> None:

@@ -1,7 +1,7 @@
 """Who holds a lease, so that a worker that starts knows which holders of its own machine are dead.
 
-A holder is named by boot, process namespace, process id and start time: the four together are never used twice,
-and only within one boot and namespace can another process be seen to be gone. Elsewhere the lease must run out.
+A holder is named by boot, process namespace, process id and start time: the four together are never used
+twice. Only within one boot and namespace is another process seen to be gone; elsewhere the lease runs out.
 """
 
 from __future__ import annotations

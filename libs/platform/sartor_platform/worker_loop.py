@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sartor_platform import job_leases, log, metrics
-from sartor_platform.attempt import CANCELLED, DEADLINE, STOPPING, Attempt, end_without_result
+from sartor_platform.attempt import Attempt, end_without_result
+from sartor_platform.lease_keeper import CANCELLED, DEADLINE, STOPPING
 from sartor_platform.listen import Listener
 from sartor_platform.object_cache import ObjectCache
 from sartor_platform.runtime import Runtime
@@ -59,7 +60,7 @@ class WorkerLoop:
         self._ending.set()
         with self._lock:
             for attempt in self._running.values():
-                attempt.interrupt(STOPPING)
+                attempt.keeper.interrupt(STOPPING)
         for thread in self._threads:
             thread.join(timeout=30)
 
@@ -69,7 +70,7 @@ class WorkerLoop:
             try:
                 busy = self._run_one()
             except Exception as error:  # noqa: BLE001 - the thread must go on
-                log.get().warning("worker.claim_failed", error=str(error).strip())
+                log.get().warning("worker.claim_failed", error=log.brief(error))
                 self._stopping.wait(1.0)
                 continue
             if not busy:
@@ -85,7 +86,7 @@ class WorkerLoop:
         with self._lock:
             self._running[lease.job.id] = attempt
         if self._stopping.is_set():
-            attempt.interrupt(STOPPING)
+            attempt.keeper.interrupt(STOPPING)
         try:
             attempt.run()
         finally:
@@ -97,7 +98,7 @@ class WorkerLoop:
         with self._lock:
             attempts = list(self._running.values()) if not job else [a for a in [self._running.get(job)] if a]
         for attempt in attempts:
-            attempt.look_again()
+            attempt.keeper.look_again()
         self._ending.set()
 
     def _end_abandoned(self) -> None:
@@ -110,7 +111,7 @@ class WorkerLoop:
                 while self._end_one():
                     pass
             except Exception as error:  # noqa: BLE001 - the thread must go on
-                log.get().warning("worker.end_abandoned_failed", error=str(error).strip())
+                log.get().warning("worker.end_abandoned_failed", error=log.brief(error))
             self._ending.wait(_POLL_SECONDS)
             self._ending.clear()
 
