@@ -18,7 +18,7 @@ from sartor_cli.demo_answers import show_answers
 from sartor_cli.demo_run import follow_published, publish, snapshots_of
 from sartor_cli.faults import CommandFailed
 from sartor_cli.options import DataDir
-from sartor_cli.output import console, duration, last
+from sartor_cli.output import console, duration, heading, last
 from sartor_cli.project_file import ProjectFile, ProjectFileFaults, read_project_file
 from sartor_cli.reports import download_reports
 from sartor_cli.run import Run
@@ -65,7 +65,7 @@ def running_stack(data_dir: Path, keep: bool) -> Iterator[bool]:
         console.print(f"A stack is already running in {data_dir}; the demo uses it and leaves it running.")
         yield False
         return
-    console.rule("1 · The stack", align="left")
+    heading("1 · The stack")
     state = start(StackOptions(data_dir))
     try:
         console.print(f"Ready after {state.ready_seconds:.1f} s.")
@@ -95,7 +95,7 @@ def find_example(given: Path | None) -> Path:
 
 
 def _apply(sartor: Sartor, project: ProjectFile) -> None:
-    console.rule("2 · The project file", align="left")
+    heading("2 · The project file")
     faults = list(validate(sartor, project))
     if faults:
         raise ProjectFileFaults(project.path, faults)
@@ -108,9 +108,9 @@ def _conclude(sartor: Sartor, run: Run, data_dir: Path, began: float, stays: boo
     verdicts = [each for each in run.evaluations if each.HasField("verdict")]
     answered = False
     if run.succeeded and verdicts:
-        console.rule("5 · Questions it never saw", align="left")
+        heading("5 · Questions it never saw")
         answered = show_answers(sartor, run, verdicts[0])
-    console.rule("6 · The figures", align="left")
+    heading("6 · The figures")
     for each in verdicts:
         console.print("Held-out items, value with its 95 % interval:")
         console.print(score_table(each.scores))
@@ -119,7 +119,7 @@ def _conclude(sartor: Sartor, run: Run, data_dir: Path, began: float, stays: boo
         for rule in each.verdict.rules:
             console.print(f"  {'✔' if rule.passed else '✘'} {rule.explanation}", markup=False)
     paths = download_reports(sartor, run, data_dir / "reports" / run.id)
-    console.rule("7 · How to go on", align="left")
+    heading("7 · How to go on")
     _go_on(run, paths, stays)
     console.print(f"The demo took {duration(time.monotonic() - began)}.")
     _judge(run, answered)

@@ -14,7 +14,7 @@ from sartor_platform.errors import Unavailable
 
 from sartor_cli.client import Sartor
 from sartor_cli.faults import CommandFailed
-from sartor_cli.output import console, duration
+from sartor_cli.output import console, duration, heading
 from sartor_cli.project_file import ProjectFile
 from sartor_cli.run import Run, read_orders, read_run
 from sartor_cli.run_view import follow, patient
@@ -27,7 +27,7 @@ UNCHANGED_SECONDS = 30.0
 
 def publish(sartor: Sartor, folder: Path, project: ProjectFile) -> None:
     """Runs the example's producer, a program that knows Kafka and nothing of Sartor."""
-    console.rule("3 · Data events from another program", align="left")
+    heading("3 · Data events from another program")
     assert sartor.stack is not None
     source = project.of_kind("sources")[0]
     command = [
@@ -110,7 +110,7 @@ class _Progress:
 
 def follow_published(sartor: Sartor, project: ProjectFile, before: list[Any], data_dir: Path) -> Run:
     """Follows what the published data starts to its end; `before` are the snapshots there were already."""
-    console.rule("4 · What comes of it", align="left")
+    heading("4 · What comes of it")
     progress = _Progress(sartor, project, before, data_dir)
     run = follow(patient(progress.read), progress.note, progress.stalled)
     if progress.reused:

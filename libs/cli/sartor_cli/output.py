@@ -52,6 +52,11 @@ class Column(Generic[T]):
     """Never broken over lines: an id that people copy."""
 
 
+def heading(text: str) -> None:
+    """Begins a part of a longer output."""
+    console.print(f"\n[bold cyan]{text}[/]")
+
+
 def plain(message: Message) -> dict[str, Any]:
     """A message as plain data, with the fields' own names."""
     return MessageToDict(message, preserving_proto_field_name=True)

@@ -89,28 +89,26 @@ def _bar(fraction: float, width: int = 16) -> str:
 
 
 class RunLines:
-    """Writes a line whenever a stage changes, and while it runs every few seconds."""
+    """Writes a line when a stage comes into a state it was not in before, else at most every few seconds."""
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
-        self._seen: dict[str, Stage] = {}
+        self._states: dict[str, set[StageState]] = {}
+        self._lines: dict[str, str] = {}
         self._written: dict[str, float] = {}
         self._note = ""
 
     def show(self, run: Run) -> None:
         for stage in run.stages:
-            before = self._seen.get(stage.title)
-            if before == stage:
-                continue
-            now = self._clock()
-            changed = before is None or before.state is not stage.state
-            due = now - self._written.get(stage.title, -LINE_SECONDS) >= LINE_SECONDS
             if stage.state in (StageState.WAITING, StageState.NOT_REACHED):
-                changed, due = False, False
-            if changed or (due and stage.state is StageState.RUNNING):
-                self._write(self._line(stage))
-                self._written[stage.title] = now
-            self._seen[stage.title] = stage
+                continue
+            line, now = self._line(stage), self._clock()
+            states = self._states.setdefault(stage.title, set())
+            due = now - self._written.get(stage.title, -LINE_SECONDS) >= LINE_SECONDS
+            if stage.state not in states or (due and line != self._lines[stage.title]):
+                states.add(stage.state)
+                self._write(line)
+                self._lines[stage.title], self._written[stage.title] = line, now
 
     def waiting(self, note: str) -> None:
         """Before the run has begun: the note, when it changes and at most every few seconds."""
