@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("up", "idle_memory", "event_to_claim", "ingest", "demo")
+ALL = ("up", "idle_memory", "event_to_claim", "ingest", "training", "demo")
 
 
 def main(names: list[str]) -> int:
@@ -14,7 +14,11 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"No benchmark is called {', '.join(unknown)}; there are {', '.join(ALL)}.", file=sys.stderr)
         return 2
-    failed = [name for name in names or ALL if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"]).returncode]
+    failed = [
+        name
+        for name in names or ALL
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"]).returncode
+    ]
     if failed:
         print(f"Did not run to their end: {', '.join(failed)}", file=sys.stderr)
     return len(failed)
