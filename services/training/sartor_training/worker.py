@@ -227,21 +227,21 @@ def _base_model(context: JobContext, job: TrainingJob) -> tuple[str, ObjectRefer
             return pinned
         ready = base_models.find_ready(tx.connection, [job.base_model]).get(job.base_model)
         preparation = job_of(tx.connection, job.base_model)
+        if ready is not None and (preparation is None or ready.revision >= preparation.revision):
+            training_jobs.pin_base_model(tx, job.name, ready.digest, ready.manifest)
+            return ready.digest, ready.manifest
         if preparation is None:
             known = base_models.known(tx.connection, resources.project_of(job.name))
             missing = resources.base_model_unknown(job.base_model, known)
             raise FailedPrecondition(missing.message, reason=missing.reason, metadata=missing.metadata)
-        if not preparation.finished:
-            raise NotReady(_ASK_AGAIN_SECONDS, f"{job.base_model} is being prepared")
-        if ready is None or ready.revision < preparation.revision:
-            raise FailedPrecondition(
-                f"{job.base_model} could not be prepared: {preparation.error_message or preparation.state} "
-                f"Apply it again once this is mended.",
-                reason="BASE_MODEL_FAILED",
-                metadata={"base_model": job.base_model, "reason": preparation.error_reason},
-            )
-        training_jobs.pin_base_model(tx, job.name, ready.digest, ready.manifest)
-        return ready.digest, ready.manifest
+    if not preparation.finished:
+        raise NotReady(_ASK_AGAIN_SECONDS, f"{job.base_model} is being prepared")
+    raise FailedPrecondition(
+        f"{job.base_model} could not be prepared: {preparation.error_message or preparation.state};"
+        " apply it again once this is mended",
+        reason="BASE_MODEL_FAILED",
+        metadata={"base_model": job.base_model, "reason": preparation.error_reason},
+    )
 
 
 def _stage_data(context: JobContext, curation: Curation) -> Path:

@@ -23,7 +23,8 @@ ATTENTION = "sartor_training"
 
 
 def speed_up(model: Any) -> None:
-    """Replace what is slow in a causal language model that is trained on a CPU. Rows must be padded on the right.
+    """Replace what is slow in a causal language model that is trained on a CPU. Rows must be padded on the
+    right.
 
     What is not recognised, and what is taught itself, stays as it is.
     """
