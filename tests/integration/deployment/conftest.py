@@ -38,7 +38,6 @@ from sartor_datasets.manifests import (
 )
 from sartor_datasets.reference_outputs import ReferenceOutput, write_reference_outputs
 from sartor_local import probes
-from sartor_platform.events import headers_of
 from sartor_platform.grpc_client import channel
 
 from tests.conftest import Servers
@@ -148,16 +147,16 @@ class Deployment:
 
     def publish(self, topic: str, message: Any, run: str = "run-1") -> None:
         """An event as another service sends it."""
-        headers = headers_of(
-            id=uuid.uuid4().hex,
-            source="/sartor/tests",
-            type=message.DESCRIPTOR.full_name,
-            subject="tests",
-            time=datetime.now(UTC),
-            run=run,
-            generation=1,
-            traceparent="",
-        )
+        attributes = {
+            "content-type": "application/json",
+            "ce_specversion": "1.0",
+            "ce_id": uuid.uuid4().hex,
+            "ce_source": "/sartor/tests",
+            "ce_type": message.DESCRIPTOR.full_name,
+            "ce_sartorrun": run,
+            "ce_sartorgeneration": "1",
+        }
+        headers = [(name, value.encode()) for name, value in attributes.items()]
         self.producer.send(topic, MessageToJson(message).encode(), key=b"tests", headers=headers)
         self.producer.flush(20)
 
