@@ -9,7 +9,7 @@ from types import TracebackType
 
 from sartor_local import servers
 from sartor_local.faults import StartFailed
-from sartor_local.folder import credentials, open_folder, postgres_user
+from sartor_local.folder import credentials, open_folder
 from sartor_local.ports import HOST, Ports
 from sartor_local.process import ProcessSpec
 from sartor_local.supervision import Supervision
@@ -51,8 +51,7 @@ class EmbeddedServers:
         secrets = credentials(self.folder)
         specs: list[ProcessSpec] = []
         if not self.database_url:
-            user = postgres_user(self.folder)
-            specs.append(servers.postgres(self.folder, ports, secrets, user, self._durable))
+            specs.append(servers.postgres(self.folder, ports, secrets, self._durable))
             self.database_url = servers.database_url(ports.get("postgres"), secrets)
         s3_port: int | None = None
         if not self.s3_endpoint:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import secrets
 import shutil
 from dataclasses import asdict, dataclass
@@ -22,15 +21,6 @@ class Credentials:
     database_password: str
     s3_access_key: str
     s3_secret_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class SystemUser:
-    """The account PostgreSQL runs under when the stack is started by root (it refuses to be root)."""
-
-    name: str
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +79,7 @@ def open_folder(path: Path, needed_bytes: int = NEEDED_BYTES) -> DataFolder:
     """Makes the folder's rooms if they are missing and checks that the stack can live there.
 
     Raises:
-        FolderRefused: it cannot be written, or PostgreSQL's account could not reach it.
+        FolderRefused: it cannot be written.
         DiskFull: fewer than `needed_bytes` are free.
     """
     folder = DataFolder(path.expanduser().resolve())
@@ -108,53 +98,6 @@ def open_folder(path: Path, needed_bytes: int = NEEDED_BYTES) -> DataFolder:
     if free < needed_bytes:
         raise DiskFull(folder.root, free, needed_bytes)
     return folder
-
-
-def postgres_user(folder: DataFolder) -> SystemUser | None:
-    """The account PostgreSQL must run under, or None when the stack is not started by root.
-
-    Raises:
-        FolderRefused: a folder on the way is private to root, so that account could not reach its data.
-    """
-    if os.geteuid() != 0:
-        return None
-    user = _account(folder)
-    if not _may_enter(folder.root, user):
-        folder.root.chmod(folder.root.stat().st_mode | 0o011)  # ours to open; the secrets inside are 0600
-    for ancestor in folder.root.parents:
-        if not _may_enter(ancestor, user):
-            raise FolderRefused(
-                folder.root,
-                f"{ancestor} is private to root, and PostgreSQL, which refuses to run as root, could not "
-                f"reach its files as user {user.name!r}. Choose a folder others may enter (for example with "
-                "--data-dir /var/lib/sartor), or start as an ordinary user.",
-            )
-    return user
-
-
-def _account(folder: DataFolder) -> SystemUser:
-    if (folder.postgres / "PG_VERSION").exists():
-        owner = folder.postgres.stat()
-        if owner.st_uid != 0:
-            return SystemUser(pwd.getpwuid(owner.st_uid).pw_name, owner.st_uid, owner.st_gid)
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return SystemUser(name, entry.pw_uid, entry.pw_gid)
-    raise FolderRefused(
-        folder.root, "PostgreSQL refuses to run as root and there is no user 'nobody' to run it as."
-    )
-
-
-def _may_enter(path: Path, user: SystemUser) -> bool:
-    status = path.stat()
-    if status.st_uid == user.uid:
-        return bool(status.st_mode & 0o100)
-    if status.st_gid == user.gid:
-        return bool(status.st_mode & 0o010)
-    return bool(status.st_mode & 0o001)
 
 
 def credentials(folder: DataFolder) -> Credentials:

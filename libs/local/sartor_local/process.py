@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from sartor_local.folder import SystemUser
+from sartor_local.accounts import SystemUser, between_fork_and_exec
 from sartor_local.probes import Probe
 
 LOG_BYTES = 8 * 2**20
@@ -87,20 +85,8 @@ def spawn(spec: ProcessSpec) -> subprocess.Popen[bytes]:
             env=dict(spec.environment),
             cwd=spec.cwd,
             start_new_session=True,
-            user=spec.user.uid if spec.user else None,
-            group=spec.user.gid if spec.user else None,
-            extra_groups=[] if spec.user else None,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=between_fork_and_exec(spec.user, die_with_parent=True),
         )
-
-
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """Runs between fork and exec, after the change of user (which would clear the setting)."""
-    if _libc is not None:
-        _libc.prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 def end_session(leader: int) -> None:

