@@ -8,6 +8,8 @@ from sartor.common.v1 import object_reference_pb2
 from sartor.evaluation.v1 import evaluation_events_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_datasets.manifests import ObjectReference
+from sartor_datasets.strict_json import ManifestInvalid
+from sartor_platform.errors import InvalidArgument
 from sartor_platform.events import Event
 from sartor_platform.inbox import Handler
 from sartor_platform.transaction import Transaction
@@ -53,5 +55,14 @@ HANDLERS: Mapping[str, Handler] = {
 
 
 def reference(message: object_reference_pb2.ObjectReference) -> ObjectReference:
-    """An object's reference as the domain has it."""
-    return ObjectReference(message.uri, message.sha256, message.size_bytes)
+    """An object's reference as the domain has it.
+
+    Raises:
+        InvalidArgument: BAD_OBJECT_REFERENCE.
+    """
+    try:
+        return ObjectReference(message.uri, message.sha256, message.size_bytes)
+    except ManifestInvalid as error:
+        raise InvalidArgument(
+            f"the event refers to an object it does not name: {error}", reason="BAD_OBJECT_REFERENCE"
+        ) from error

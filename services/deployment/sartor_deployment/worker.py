@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sartor_platform.worker import JobContext, JobKind
 from sartor_deployment import store
 from sartor_deployment.resources import Parity, Revision, State
 from sartor_deployment.settings import DeploymentSettings
+from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 from sartor_deployment.usecases import revisions
 
 _ENGINE_COMES_SECONDS = 1.0
@@ -69,12 +71,13 @@ def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping
         raise FailedPrecondition(f"{revision.name} is {revision.state}: there is nothing to check")
     with context.runtime.database.read() as connection:
         ready = store.ready_engines(connection, [revision.name])
-    if not ready:
+    url = next((engine.url for engine in ready if _answers(engine.url)), None)
+    if url is None:
         raise NotReady(_ENGINE_COMES_SECONDS, "waits for the engine")
     spec = revision.spec
     return {
         "references": str(context.fetch(revision.references)),
-        "url": f"http://{ready[0].host}:{ready[0].port}",
+        "url": url,
         "context_length": spec.engine.context_length,
         "slots": spec.engine.slots,
         "max_tokens": settings.parity_max_tokens,
@@ -87,6 +90,14 @@ def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping
 def _parity_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
     measured = Parity(**result)
     return lambda tx: revisions.checked(tx, context.job.resource, measured)
+
+
+def _answers(url: str) -> bool:
+    try:
+        EngineApi(url, timeout_seconds=5.0).alive()
+    except (OSError, http.client.HTTPException, EngineRefused):
+        return False
+    return True
 
 
 def _failed(tx: Transaction, job: Job, reason: str, message: str) -> None:

@@ -140,5 +140,5 @@ class Routes:
             ready = store.ready_engines(connection)
         engines: dict[str, tuple[str, ...]] = {}
         for row in ready:
-            engines[row.revision] = (*engines.get(row.revision, ()), f"http://{row.host}:{row.port}")
+            engines[row.revision] = (*engines.get(row.revision, ()), row.url)
         return table(live, engines)

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection, text
 
-ENGINE_FRESH_SECONDS = 15.0
-"""An engine whose agent has not been heard of for longer is taken to be gone."""
+ENGINE_FRESH_SECONDS = 60.0
+"""An engine whose agent was not heard of for longer counts as gone. Long, for a busy machine's sake: who
+finds it gone earlier, because it does not answer, passes it over anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class EngineRow:
     pid: int
     restarts: int
     message: str
+
+    @property
+    def url(self) -> str:
+        """Its HTTP API."""
+        return f"http://{self.host}:{self.port}"
 
 
 def put_engine(tx: Transaction, row: EngineRow) -> None:
