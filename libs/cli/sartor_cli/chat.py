@@ -120,7 +120,10 @@ def rollback(
         if output is not Format.TABLE:
             print_detail(done, output)
             return
-        console.print(f"{last(name)}: {last(done.live_revision)} is asked to answer again.")
-        if done.live_revision:
-            live = sartor.ask(sartor.deployment.GetRevision, GetRevisionRequest(name=done.live_revision))
-            console.print(f"It serves {'/'.join(live.model_version.split('/')[3:])}.")
+        # Still the live one and the one before it: the traffic moves once the earlier engine answers.
+        earlier = sartor.ask(sartor.deployment.GetRevision, GetRevisionRequest(name=done.previous_revision))
+        console.print(
+            f"{last(name)}: {last(earlier.name)} is started and then answers instead of"
+            f" {last(done.live_revision)}."
+        )
+        console.print(f"It serves {'/'.join(earlier.model_version.split('/')[3:])}.")
