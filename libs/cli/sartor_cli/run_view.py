@@ -48,6 +48,8 @@ def stage_text(stage: Stage) -> str:
         return stage.error
     if stage.outcome:
         return stage.outcome
+    if stage.state.ended:
+        return figures_text(stage.figures)
     if stage.message:
         return stage.message
     return " · ".join(part for part in (stage.doing, figures_text(stage.figures)) if part)
