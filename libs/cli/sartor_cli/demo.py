@@ -71,7 +71,7 @@ def running_stack(data_dir: Path, keep: bool) -> Iterator[bool]:
         console.print(f"Ready after {state.ready_seconds:.1f} s.")
         console.print(summary(state, data_dir))
         yield True
-    except BaseException:
+    except KeyboardInterrupt:
         keep = False
         raise
     finally:

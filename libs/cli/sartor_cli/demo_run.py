@@ -116,7 +116,10 @@ def follow_published(sartor: Sartor, project: ProjectFile, before: list[Any], da
     if progress.reused:
         console.print("The data was all there already, so there is no new run: this is the last one.")
     if run is None or not run.ended:
+        stuck = [stage for stage in (run.stages if run else ()) if not stage.state.ended]
+        where = f" {stuck[0].title} is {stuck[0].state.value}." if stuck else " No snapshot was sealed."
         raise CommandFailed(
-            f"Nothing has moved for {duration(STALL_SECONDS)}.", "See `sartor status` and `sartor logs`."
+            f"Nothing has moved for {duration(STALL_SECONDS)}.{where}",
+            "Start again with --keep, then see `sartor status` and `sartor logs`.",
         )
     return run
