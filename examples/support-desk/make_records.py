@@ -4,7 +4,7 @@ python make_records.py            writes both files
 python make_records.py --check    says whether they are what this program makes
 
 Standard library only. A record is a row as the company's ticket system would export it: a question with its
-answer, or a ticket text with the team it went to.
+answer, a message with its case note, or a ticket text with the team it went to.
 """
 
 import argparse
@@ -22,6 +22,9 @@ SEED = 20261122
 FIRST_NUMBER = 10001
 EXACT_DUPLICATES = 6
 OVER_LONG_WORDS = 700
+FILLS = 3
+NOTE_FIELDS = ("order", "model", "city", "day")
+NOTE_PROMPT = {"en": "Case note: {}", "de": "Fallnotiz: {}"}
 
 Row = dict[str, str]
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -48,6 +51,27 @@ def held_out(intents: dict[str, Any], asked: dict[str, Any], random_source: rand
     return list(_worded(intents, asked, random_source, split="test"))
 
 
+def notes(entries: dict[str, Any], random_source: random.Random) -> list[Made]:
+    """Case notes: each training wording FILLS times with other values, and the held-out ones as they are written."""
+    made: list[Made] = []
+    for language, wordings in entries["training"].items():
+        for number, wording in enumerate(wordings, 1):
+            for _ in range(FILLS):
+                order = f"VL-{random_source.randrange(20000, 80000)}"
+                text, slots = _filled(wording, entries["slots"] | {"order": [order]}, language, random_source)
+                said = {name.removesuffix("_de"): value for name, value in slots}
+                note = " | ".join(said.get(name, "-") for name in NOTE_FIELDS)
+                row = _note(text, note, language, f"case-note/{language}/{number}")
+                if all(row != other.row for other in made):  # the same values may have been drawn again
+                    made.append(Made(row, slots))
+    for language, messages in entries["held_out"].items():
+        for number, (text, note) in enumerate(messages, 1):
+            row = _note(text, note, language, f"case-note/held-out/{language}/{number}") | {"split": "test"}
+            values = zip(NOTE_FIELDS, note.split(" | "), strict=True)
+            made.append(Made(row, tuple(pair for pair in values if pair[1] != "-"), hand_written=True))
+    return made
+
+
 def planted(
     intents: dict[str, Any], faults: dict[str, Any], known: list[Made]
 ) -> tuple[list[Made], list[Made]]:
@@ -65,15 +89,15 @@ def planted(
 
 def records(folder: Path = HERE) -> list[Made]:
     """All rows in their order, numbered."""
-    intents, asked, faults = (
+    intents, asked, faults, case_notes = (
         tomllib.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("intents.toml", "held_out.toml", "faults.toml")
+        for name in ("intents.toml", "held_out.toml", "faults.toml", "notes.toml")
     )
     random_source = random.Random(SEED)
     known = training(intents, random_source)
     test = held_out(intents, asked, random_source)
     faulty, copies = planted(intents, faults, known)
-    ordered = known + test + faulty
+    ordered = known + test + faulty + notes(case_notes, random.Random(SEED))
     random_source.shuffle(ordered)
     random_source.shuffle(copies)
     return [
@@ -99,6 +123,11 @@ def _worded(
 
 def _question(intent: dict[str, Any], text: str, language: str) -> Row:
     return {"language": language, "question": text, "answer": intent["answer"][language]}
+
+
+def _note(text: str, note: str, language: str, group: str) -> Row:
+    question = NOTE_PROMPT[language].format(text)
+    return {"language": language, "question": question, "answer": note, "intent": "case-note", "group": group}
 
 
 def _ticket(intent: dict[str, Any], text: str, language: str) -> Row:
