@@ -1,8 +1,8 @@
 """From an event's publication to the next stage's job claimed, fresh and after 50,000 earlier events.
 
-Curation's server and worker run as in production; SnapshotCreated events come from a producer of the benchmark. The jobs
-end at once because their snapshots do not exist: what is timed is the way of the event, not the work. Printed apart:
-how long a job's child takes from its start to the first line of the domain's own code.
+Curation's server and worker run as in production; SnapshotCreated events come from the benchmark's producer.
+The jobs end at once because their snapshots do not exist: the way of the event is timed, not the work.
+Printed apart: how long a job's child takes from its start to the first line of the domain's own code.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ class Benchmark:
             acks="all",
             enable_idempotence=True,
         )
-        url = sqlalchemy.make_url(state.environment["SARTOR_DATABASE_URL"]).set(drivername="postgresql+psycopg")
-        self.engine = sqlalchemy.create_engine(url)
+        url = sqlalchemy.make_url(state.environment["SARTOR_DATABASE_URL"])
+        self.engine = sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg"))
         self._order(state)
 
     def _order(self, state: StackState) -> None:
-        stub = curation_service_pb2_grpc.CurationServiceStub(grpc.insecure_channel(state.targets["curation"]))
+        channel = grpc.insecure_channel(state.targets["curation"])
+        stub = curation_service_pb2_grpc.CurationServiceStub(channel)
         policy = curation_policy_pb2.CurationPolicy(
             name=f"projects/{self.project}/curationPolicies/bench",
             dataset=f"projects/{self.project}/datasets/bench",
@@ -61,12 +62,14 @@ class Benchmark:
             )
         )
         ready = {"baseModel": policy.base_model, "digest": "0" * 64, "manifest": NOWHERE}
-        self._send("sartor.training.v1", "sartor.training.v1.BaseModelReady", policy.base_model, ready, "run-bench")
+        kind = "sartor.training.v1.BaseModelReady"
+        self._send("sartor.training.v1", kind, policy.base_model, ready, "run-bench")
         self.producer.flush(10)
 
     def _send(self, topic: str, kind: str, subject: str, data: Mapping[str, object], run: str) -> None:
         headers = {
-            "ce_specversion": "1.0", "ce_id": uuid.uuid4().hex, "ce_source": "/sartor/ingestion", "ce_type": kind,
+            "ce_specversion": "1.0", "ce_id": uuid.uuid4().hex, "ce_source": "/sartor/ingestion",
+            "ce_type": kind,
             "ce_subject": subject, "ce_sartorrun": run, "content-type": "application/json",
         }  # fmt: skip
         encoded = [(name, value.encode()) for name, value in headers.items()]
@@ -77,7 +80,8 @@ class Benchmark:
         name = f"projects/{self.project}/datasets/{dataset}"
         subject = f"{name}/snapshots/s{sequence}"
         data = {
-            "snapshot": subject, "dataset": name, "sequence": str(sequence), "manifest": NOWHERE, "recordCount": "1"
+            "snapshot": subject, "dataset": name, "sequence": str(sequence), "manifest": NOWHERE,
+            "recordCount": "1"
         }  # fmt: skip
         self._send(TOPIC, "sartor.ingestion.v1.SnapshotCreated", subject, data, run)
 
@@ -90,7 +94,9 @@ class Benchmark:
             self.snapshot("bench", run, int(time.time_ns() % 10**12))
             self.producer.flush(10)
             time.sleep(random.uniform(0.1, 0.3))
-        query = sqlalchemy.text("SELECT run, extract(epoch FROM start_time) FROM curation.jobs WHERE run = ANY(:runs)")
+        query = sqlalchemy.text(
+            "SELECT run, extract(epoch FROM start_time) FROM curation.jobs WHERE run = ANY(:runs)"
+        )
         deadline = time.monotonic() + 60
         while True:
             with self.engine.connect() as connection:
@@ -102,7 +108,7 @@ class Benchmark:
             time.sleep(0.5)
 
     def publish_earlier(self) -> float:
-        """Publishes the earlier events and waits until one behind them all was acted on; returns the seconds."""
+        """Publishes the earlier events and waits until all of them were read; returns the seconds."""
         start = time.monotonic()
         for sequence in range(EARLIER):
             self.snapshot(f"other-{sequence % 50}", "run-earlier", sequence)
@@ -119,8 +125,8 @@ class Benchmark:
 
 
 def child_start_seconds() -> list[float]:
-    """Seconds from starting a job's child to its first line, for the child with the most to import at its start."""
-    code = "import sartor_platform.child, sartor_curation.worker"
+    """Seconds from starting a curation's child to its first line, imports included."""
+    code = "import sartor_platform.child, sartor_curation.curation_job"
     figures = []
     for _ in range(5):
         start = time.monotonic()
@@ -152,7 +158,9 @@ def main() -> int:
     print(f"child start-up: {statistics.median(child_start_seconds()):.2f} s")
     details = {"samples": SAMPLES, "earlier_events": EARLIER, "fresh": fresh, "later": later}
     report("event_to_claim_p50_ms", max(quantile(fresh, 0.5), quantile(later, 0.5)), 300, "lower", **details)
-    report("event_to_claim_p99_ms", max(quantile(fresh, 0.99), quantile(later, 0.99)), 1000, "lower", **details)
+    report(
+        "event_to_claim_p99_ms", max(quantile(fresh, 0.99), quantile(later, 0.99)), 1000, "lower", **details
+    )
     return 0
 
 

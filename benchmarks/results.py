@@ -12,7 +12,9 @@ from typing import Literal
 FOLDER = Path(__file__).parent / "results"
 
 
-def report(name: str, value: float, goal: float, better: Literal["higher", "lower"], **details: object) -> bool:
+def report(
+    name: str, value: float, goal: float, better: Literal["higher", "lower"], **details: object
+) -> bool:
     """Prints `RESULT name ratio=… goal=… better=…` and keeps the figure with its details.
 
     Args:
@@ -33,7 +35,11 @@ def report(name: str, value: float, goal: float, better: Literal["higher", "lowe
         "met": met,
         "details": details,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
     }
     (FOLDER / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
     return met

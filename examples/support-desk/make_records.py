@@ -52,7 +52,7 @@ def held_out(intents: dict[str, Any], asked: dict[str, Any], random_source: rand
 
 
 def notes(entries: dict[str, Any], random_source: random.Random) -> list[Made]:
-    """Case notes: each training wording FILLS times with other values, and the held-out ones as they are written."""
+    """Case notes: each training wording FILLS times with other values, the held-out ones as written."""
     made: list[Made] = []
     for language, wordings in entries["training"].items():
         for number, wording in enumerate(wordings, 1):

@@ -1,4 +1,4 @@
-"""Generates libs/protos/sartor from protos/: Python modules, type stubs and gRPC code. Run by `make protos`."""
+"""Generates libs/protos/sartor from protos/: modules, type stubs and gRPC code. Run by `make protos`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate(fresh)
-        names = {path.relative_to(root) for root in (committed, fresh) for path in (root / "sartor").rglob("*.py*")}
+        roots = (committed, fresh)
+        names = {path.relative_to(root) for root in roots for path in (root / "sartor").rglob("*.py*")}
         names = {name for name in names if "__pycache__" not in name.parts}
         stale = [n for n in sorted(names) if not _same(committed / n, fresh / n)]
     for name in stale:

@@ -1,4 +1,4 @@
-"""The main job on a tiny model: a data event becomes a tailored model that answers, with one and with two of each process."""
+"""The main job on a tiny model, with one and two of each process: data events become a model that answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -64,9 +63,10 @@ deployment:
   model: assistant
   parity: {{loss_margin: 0.2, top1_agreement: 0.8}}
 """
-THINGS = (
-    "lamp desk chair shelf sofa table mirror carpet curtain clock vase cushion stool bench cabinet drawer frame basket blanket pillow"
-).split()
+THINGS = [
+    *("lamp", "desk", "chair", "shelf", "sofa", "table", "mirror", "carpet", "curtain", "clock"),
+    *("vase", "cushion", "stool", "bench", "cabinet", "drawer", "frame", "basket", "blanket", "pillow"),
+]
 DEADLINE_SECONDS = 180
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
     options = StackOptions(data_dir, replicas=Replicas(request.param, request.param), durable=False)
     try:
         with Stack(options) as state:
-            command = [sys.executable, "-m", "sartor_cli", "apply", "-f", str(file), "--data-dir", str(data_dir)]
+            command = [sys.executable, "-m", "sartor_cli", "apply", "-f", file, "--data-dir", data_dir]
             applied = subprocess.run(command, capture_output=True, text=True, timeout=60)
             assert applied.returncode == 0, applied.stdout + applied.stderr
             yield Desk(state, project)
@@ -158,7 +158,8 @@ def until(what: str, read: Callable[[], T | None]) -> T:
 def settled_revision(desk: Desk) -> endpoint_pb2.Revision:
     """The first revision that is live or refused."""
     client = deployment_service_pb2_grpc.DeploymentServiceStub(desk.channel("deployment"))
-    request = deployment_service_pb2.ListRevisionsRequest(parent=f"projects/{desk.project}/endpoints/{desk.project}")
+    parent = f"projects/{desk.project}/endpoints/{desk.project}"
+    request = deployment_service_pb2.ListRevisionsRequest(parent=parent)
     final = {endpoint_pb2.REVISION_STATE_LIVE, endpoint_pb2.REVISION_STATE_REJECTED}
 
     def read() -> endpoint_pb2.Revision | None:
@@ -197,9 +198,8 @@ def test_a_data_event_becomes_a_model_that_answers_once(desk: Desk) -> None:
     )
     assert [each.run for each in jobs.training_jobs] == [run]
     assert revision.model_version == jobs.training_jobs[0].model_version
-    evaluations = evaluation_service_pb2_grpc.EvaluationServiceStub(desk.channel("evaluation")).ListEvaluations(
-        evaluation_service_pb2.ListEvaluationsRequest(parent=parent)
-    )
+    evaluation = evaluation_service_pb2_grpc.EvaluationServiceStub(desk.channel("evaluation"))
+    evaluations = evaluation.ListEvaluations(evaluation_service_pb2.ListEvaluationsRequest(parent=parent))
     assert [(each.run, each.verdict.passed) for each in evaluations.evaluations] == [(run, True)]
 
     client = openai.OpenAI(base_url=desk.state.gateway_url, api_key="unused")
