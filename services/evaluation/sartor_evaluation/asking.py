@@ -32,7 +32,7 @@ class Answers(Protocol):
         generate: bool = True,
         progress: Callable[[float], None] = lambda fraction: None,
     ) -> list[Outcome]:
-        """One outcome an item, in their order; without `generate` answers are only scored, not written."""
+        """One outcome an item, in their order; without `generate` only the references are scored."""
         ...
 
 
@@ -107,7 +107,8 @@ class Asker:
 
     def _prepare(self, item: Item, prompt: Prompt, *, generate: bool) -> _Prepared:
         """The item in tokens, with fewer examples where the context has no room for all of them."""
-        choices = (item.reference, *(choice for choice in item.choices if choice != item.reference))
+        others = item.choices if generate else ()
+        choices = (item.reference, *(choice for choice in others if choice != item.reference))
         for shots in range(prompt.shots, -1, -1):
             messages = self._book.messages(item, replace(prompt, shots=shots))
             pairs = [encode_answer(self._tokenizer, (*messages, Message("assistant", c))) for c in choices]
@@ -145,7 +146,7 @@ class Asker:
             answer=None if answer is None else self._tokenizer.decode(answer.ids).strip(),
             loss_sum=losses[item.reference],
             loss_tokens=len(reference),
-            choice_losses=tuple(losses[choice] for choice in item.choices),
+            choice_losses=tuple(losses[choice] for choice in item.choices if choice in losses),
             truncated=answer is not None and not answer.finished,
         )
 

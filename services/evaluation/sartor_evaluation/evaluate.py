@@ -26,6 +26,9 @@ from sartor_evaluation.results import rows, write_json_lines, write_parquet
 from sartor_evaluation.run import Answered, Candidate, ModelFiles, Plan, by_suite, run
 from sartor_evaluation.suites import UnusableItems, curated_items, general_items, read_client_items, sample
 
+_MOST_EXAMPLES = 20_000
+"""Of a larger training split a fixed sample serves as examples: more would hardly find better ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Splits:
@@ -78,7 +81,7 @@ def _splits(task: Mapping[str, Any]) -> _Splits:
             "data a larger test share, or mark records with the attribute split = test"
         )
     # A search needs questions; of the training split each is asked without itself among its examples.
-    return _Splits(sample(held_out, task["max_items"]), validation or train, train)
+    return _Splits(sample(held_out, task["max_items"]), validation or train, sample(train, _MOST_EXAMPLES))
 
 
 def _model(value: Mapping[str, str]) -> ModelFiles:

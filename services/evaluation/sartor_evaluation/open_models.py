@@ -25,7 +25,7 @@ def opener(book: ExampleBook, folder: Path) -> Callable[[ModelFiles], AbstractCo
     Args:
         folder: for the files of fully tuned models, laid over those of their base.
     """
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     untouched: dict[Path, Any] = {}
 
     @contextmanager

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from sartor_datasets.arrow import CuratedRecord, batch_to_curated
 from sartor_datasets.curated import read_curated_folder
 from sartor_datasets.records import Message
@@ -38,10 +39,9 @@ def _written_labels(folder: Path) -> tuple[str, ...]:
     """Every label's answer as it is written, over all splits, sorted."""
     found = set()
     for split in ("train", "validation", "test"):
-        for batch in read_curated_folder(folder, split):
-            for curated in batch_to_curated(batch):
-                if curated.record.label and curated.record.messages:
-                    found.add(curated.record.messages[-1].content)
+        for batch in read_curated_folder(folder, split, columns=["label", "messages"]):
+            labelled = batch.filter(pc.not_equal(batch.column("label"), ""))
+            found.update(row[-1]["content"] for row in labelled.column("messages").to_pylist() if row)
     return tuple(sorted(found))
 
 
