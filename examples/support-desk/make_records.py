@@ -22,7 +22,7 @@ SEED = 20261122
 FIRST_NUMBER = 10001
 EXACT_DUPLICATES = 6
 OVER_LONG_WORDS = 700
-FILLS = 3
+FILLS = 4
 NOTE_FIELDS = ("order", "model", "city", "day")
 NOTE_PROMPT = {"en": "Case note: {}", "de": "Fallnotiz: {}"}
 
@@ -163,7 +163,7 @@ def _over_long(by_id: dict[str, Any], known: list[Made]) -> Made:
     for one in known:
         if one.row["language"] == "en" and "question" in one.row and len(log) < OVER_LONG_WORDS:
             log += f"> {one.row['question']} > {one.row['answer']}".split()
-    row = {"language": "en", "question": " ".join(log), "answer": by_id["tracking"]["answer"]["en"]}
+    row = {"language": "en", "question": " ".join(log), "answer": by_id["delivery-time"]["answer"]["en"]}
     return Made(row, fault="over-long", expect={"dropped": "TOO_LONG"})
 
 
