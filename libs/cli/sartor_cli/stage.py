@@ -145,4 +145,5 @@ def deployment_stage(title: str, revision: Any | None, endpoint: Any, reached: b
         reason = f"{revision.error.reason}: {revision.error.message}" if revision.error.reason else row.error
         return Stage(title, StageState.FAILED, revision.name, row.fraction, error=reason or "rejected")
     doing = row.message or row.doing
-    return replace(row, state=StageState.RUNNING, message="", doing=f"{word}: {doing}" if doing else word)
+    doing = f"{word}: {doing}" if doing else word
+    return replace(row, state=StageState.RUNNING, took_seconds=None, message="", doing=doing)

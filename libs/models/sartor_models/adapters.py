@@ -29,7 +29,7 @@ def add_lora(model: Any, adapter: LoraAdapter, seed: int) -> Any:
     torch.manual_seed(seed)
     config = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # a float is fine
+        lora_alpha=adapter.alpha,  # a float is fine
         lora_dropout=adapter.dropout,
         bias="none",
         target_modules=list(adapter.targets),

@@ -53,6 +53,8 @@ class GrowingCache(Cache):  # type: ignore[misc]
         """A new cache of `rows` rows that each begin with the one row held here; this one stays as it is."""
         copy = GrowingCache.__new__(GrowingCache)
         Cache.__init__(copy, layers=[_GrowingLayer() for _ in self.layers])
+        ours: Any
+        theirs: Any
         for ours, theirs in zip(copy.layers, self.layers, strict=True):
             ours.lazy_initialization(theirs.keys, theirs.values)
             ours._buffers = {}

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from sartor_datasets.arrow import CuratedRecord, batch_to_curated
 from sartor_datasets.curated import read_curated_folder
@@ -37,10 +38,10 @@ def curated_items(folder: Path, split: str) -> list[Item]:
 
 def _written_labels(folder: Path) -> tuple[str, ...]:
     """Every label's answer as it is written, over all splits, sorted."""
-    found = set()
+    found: set[str] = set()
     for split in ("train", "validation", "test"):
         for batch in read_curated_folder(folder, split, columns=["label", "messages"]):
-            labelled = batch.filter(pc.not_equal(batch.column("label"), ""))
+            labelled = batch.filter(pc.not_equal(batch.column("label"), pa.scalar("")))
             found.update(row[-1]["content"] for row in labelled.column("messages").to_pylist() if row)
     return tuple(sorted(found))
 
