@@ -131,10 +131,10 @@ def _go_on(run: Run, paths: list[Path], stays: bool) -> None:
         say("Reports (open them in a browser):")
         for path in paths:
             say(f"  {path}")
-    endpoint = run.revisions[0].name.split("/")[3] if run.revisions else "ENDPOINT"
     if not stays:
         say("  sartor up                 start the stack again; everything is kept")
-    say(f"  sartor chat {endpoint:<13} talk to the tuned model")
+    if run.succeeded and run.revisions:
+        say(f"  sartor chat {run.revisions[0].name.split('/')[3]:<13} talk to the tuned model")
     say(f"  sartor runs show {run.id}   the run once more")
     say("  sartor get curations      what was kept and what was dropped, and why: sartor get dropped ID")
     say("  sartor apply -f …         your own project file; README.md explains it")
