@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sartor_models.batches import length_bucketed, padded
-from sartor_models.heads import hidden_states, logits
+from sartor_models.heads import exact_logits, hidden_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _score_batch(
     answers = torch.tensor([token for item in items for token in item.answer_ids], device=wanted.device)
     chosen, best = [], []
     for part, expected in zip(wanted.split(512), answers.split(512), strict=True):
-        scores = logits(model, part)
+        scores = exact_logits(model, part)
         chosen += (scores.gather(1, expected[:, None])[:, 0] - scores.logsumexp(1)).tolist()
         best += scores.argmax(1).tolist()
     results, start = [], 0

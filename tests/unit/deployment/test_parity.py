@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 from sartor_datasets.reference_outputs import ReferenceOutput
-from sartor_deployment.parity.check import choose, compare_tokenization
-from sartor_deployment.parity.forced import force
+from sartor_deployment.parity.check import choose, compare_tokenization, measure
+from sartor_deployment.parity.forced import TIE_NATS, force
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 from sartor_platform.errors import FailedPrecondition
 
@@ -117,3 +118,41 @@ def test_another_tokenization_is_refused_with_its_place() -> None:
         compare_tokenization(TableEngine(), [item("a", [0, 1, 3], [1])])
     assert caught.value.reason == "TOKENIZATION_DIFFERS"
     assert "position 2" in caught.value.message
+
+
+def test_a_lead_below_the_tie_counts_as_agreement_and_a_real_one_does_not() -> None:
+    """Precision alone changes the order of tokens of equal rank; another model changes more."""
+
+    class NearTie(TableEngine):
+        def likelihood(self, last: int) -> dict[int, float]:
+            """Token 1 leads 2 by a hair, and 3 by far."""
+            return {1: -1.0, 2: -1.0 - TIE_NATS / 2, 3: -1.0 - TIE_NATS * 2, END: -9.0}
+
+    reference = item("a", [0], [1, 1, 1])
+    report = Shown()
+    for theirs, agreement in ((1, 1.0), (2, 1.0), (3, 0.0)):
+        other = dataclasses.replace(reference, top1_token_ids=(theirs,) * 3)
+        measured = measure(NearTie(), [other], slots=1, until=math.inf, report=report)
+        assert measured.top1_agreement == agreement
+        assert report.figures["without_ties"] == (1.0 if theirs == 1 else 0.0)
+
+
+class Shown:
+    """Keeps the last figures reported."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+
+    def __call__(
+        self,
+        fraction: float,
+        *,
+        stage: str = "",
+        eta_seconds: float | None = None,
+        message: str = "",
+        **figures: float,
+    ) -> None:
+        self.figures = figures
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Nobody listens."""

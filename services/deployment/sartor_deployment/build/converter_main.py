@@ -1,4 +1,4 @@
-"""What runs in the converter's process: llama.cpp's converter, with one gap closed.
+"""What runs in the converter's process: llama.cpp's converter, one gap closed, the output layer kept exact.
 
 The converter knows a tokenizer's pre-tokenizer by a hash over one text, so it refuses every vocabulary it
 has not seen, even where the pre-tokenizer is one that llama.cpp has. Here an unknown hash is answered from
@@ -56,7 +56,26 @@ def main() -> None:
             return name
 
     TextModel.get_vocab_base_pre = by_hash_or_description
+    _keep_output_exact()
     convert_hf_to_gguf.main()
+
+
+def _keep_output_exact() -> None:
+    """The output layer (and the embedding, which many models share with it) stays at sixteen bits.
+
+    Its rounding falls on the logits directly, without any layer to even it out.
+    """
+    import gguf
+    from conversion.base import ModelBase
+
+    by_rule = ModelBase.tensor_force_quant
+
+    def sixteen_bits_or_rule(model: Any, name: str, new_name: str, bid: int | None, n_dims: int) -> Any:
+        if new_name in ("output.weight", "token_embd.weight"):
+            return gguf.GGMLQuantizationType.F16
+        return by_rule(model, name, new_name, bid, n_dims)
+
+    ModelBase.tensor_force_quant = sixteen_bits_or_rule
 
 
 if __name__ == "__main__":

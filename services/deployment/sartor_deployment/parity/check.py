@@ -1,6 +1,8 @@
 """The parity check: the served engine against the evaluated model, on answers both are forced to give.
 
-Loss and top-1 agreement are taken over the same tokens. Runs in a job's child, or as a library.
+Loss and top-1 agreement are taken over the same tokens. Two models that compute in another precision can rank
+tokens of equal rank differently; so a lead of less than `TIE_NATS` counts as a tie, and a tie as agreement.
+The share without this allowance is shown among the job's figures. Runs in a job's child, or as a library.
 """
 
 from __future__ import annotations
@@ -142,11 +144,21 @@ def measure(
             if time.monotonic() > until and tokens >= LEAST_TOKENS:
                 break
     done = [item for item in items if item.item_id in served]
-    return agreement(
-        done,
-        {name: forced.top1 for name, forced in served.items()},
-        {name: forced.loss_sum for name, forced in served.items()},
+    losses = {name: forced.loss_sum for name, forced in served.items()}
+    strict = agreement(done, {name: forced.top1 for name, forced in served.items()}, losses)
+    tied = agreement(done, {item.item_id: _preferred(item, served[item.item_id]) for item in done}, losses)
+    report(
+        1.0, stage="forced answers", top1_agreement=tied.top1_agreement, without_ties=strict.top1_agreement
     )
+    return tied
+
+
+def _preferred(item: ReferenceOutput, served: Forced) -> list[int]:
+    """The engine's favourites; where it sees a tie with the reference's favourite, that one."""
+    return [
+        theirs if theirs in favourites else ours
+        for theirs, ours, favourites in zip(item.top1_token_ids, served.top1, served.favourites, strict=True)
+    ]
 
 
 def _force(engine: EngineApi, item: ReferenceOutput) -> Forced:

@@ -16,6 +16,9 @@ from typing import Any
 
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 
+TIE_NATS = 0.125
+"""A lead below this is a tie: the step between logits of 16 to 32 in bfloat16, as models are evaluated in."""
+_RIVALS = 8
 _FIRST_LOOK = 64
 _WHOLE_VOCABULARY = 1_000_000
 _PREFER = 1000.0
@@ -23,10 +26,14 @@ _PREFER = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """One forced answer: sum of -log p in nats, and the most probable token at each position."""
+    """One forced answer: sum of -log p in nats, and the most probable token at each position.
+
+    `favourites` are, at each position, that token and those less than TIE_NATS behind it.
+    """
 
     loss_sum: float
     top1: tuple[int, ...]
+    favourites: tuple[frozenset[int], ...]
 
 
 def force(engine: EngineApi, prompt: Sequence[int], answer: Sequence[int]) -> Forced:
@@ -41,10 +48,8 @@ def force(engine: EngineApi, prompt: Sequence[int], answer: Sequence[int]) -> Fo
             continue
         positions = _generate(engine, prompt, answer, grammar)
         if positions is not None:
-            return Forced(
-                -sum(float(position["logprob"]) for position in positions),
-                tuple(int(position["top_logprobs"][0]["id"]) for position in positions),
-            )
+            loss = -sum(float(position["logprob"]) for position in positions)
+            return _forced(loss, [position["top_logprobs"] for position in positions])
     return _one_by_one(engine, prompt, answer)
 
 
@@ -55,7 +60,7 @@ def _generate(
         told = engine.complete(
             prompt,
             tokens=len(answer),
-            probabilities=1,
+            probabilities=_RIVALS,
             grammar=grammar,
             # Among several end tokens the answer's own; the bias does not touch the reported probabilities.
             logit_bias=[[answer[-1], _PREFER]],
@@ -84,7 +89,7 @@ def _grammar(tokens: Sequence[int]) -> str:
 
 
 def _one_by_one(engine: EngineApi, prompt: Sequence[int], answer: Sequence[int]) -> Forced:
-    loss, top1 = 0.0, []
+    loss, tops = 0.0, []
     # What is generated does not matter here, but it must be a whole character.
     steer: dict[str, Any] = {"logit_bias": [[engine.tokenize("a")[-1], _PREFER]], "samplers": ["temperature"]}
     for position, token in enumerate(answer):
@@ -98,5 +103,13 @@ def _one_by_one(engine: EngineApi, prompt: Sequence[int], answer: Sequence[int])
         if found is None:
             raise EngineRefused(200, f"the engine's vocabulary has no token {token}")
         loss -= float(found)
-        top1.append(int(ranked[0]["id"]))
-    return Forced(loss, tuple(top1))
+        tops.append(ranked)
+    return _forced(loss, tops)
+
+
+def _forced(loss: float, tops: Sequence[Sequence[dict[str, Any]]]) -> Forced:
+    favourites = [
+        frozenset(int(entry["id"]) for entry in top if top[0]["logprob"] - entry["logprob"] < TIE_NATS)
+        for top in tops
+    ]
+    return Forced(loss, tuple(int(top[0]["id"]) for top in tops), tuple(favourites))
