@@ -224,7 +224,7 @@ class ParityResult(_message.Message):
     served_loss: _builtins.float
     """Loss of the served engine on the same tokens."""
     top1_agreement: _builtins.float
-    """Share of answer tokens on which both prefer the same token."""
+    """Share of answer tokens on which both prefer the same token; a lead below 0.125 nats is a tie and counts."""
     tokens: _builtins.int
     """Answer tokens checked."""
     items: _builtins.int
