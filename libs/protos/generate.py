@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from importlib import resources
 from pathlib import Path
 
@@ -20,8 +21,14 @@ def generate(target: Path) -> None:
     Raises:
         SystemExit: protoc refused a file; its own message says which line.
     """
+    with tempfile.TemporaryDirectory(dir=target) as fresh:
+        _generate(Path(fresh))  # what is there stays until all of the new is
+        shutil.rmtree(target / "sartor", ignore_errors=True)
+        (Path(fresh) / "sartor").rename(target / "sartor")
+
+
+def _generate(target: Path) -> None:
     package = target / "sartor"
-    shutil.rmtree(package, ignore_errors=True)
     files = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.proto"))
     includes = [f"-I{SOURCES}", f"-I{resources.files('grpc_tools') / '_proto'}"]
     outputs = [f"--python_out={target}", f"--mypy_out=quiet:{target}", f"--grpc_python_out={target}"]
