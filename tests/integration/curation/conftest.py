@@ -242,7 +242,7 @@ class Curation:
                 batches = consumer.poll(500)
                 for message in (one for batch in batches.values() for one in batch):
                     headers = {key: value.decode() for key, value in message.headers}
-                    if headers["ce_subject"] == curation and headers["ce_type"].endswith(type_):
+                    if headers.get("ce_subject") == curation and headers["ce_type"].endswith(type_):
                         found.append((headers, json.loads(message.value)))
                 if found and not batches:
                     return found

@@ -178,7 +178,7 @@ class EvaluationUnderTest:
                 for batch in consumer.poll(500).values():
                     for message in batch:
                         headers = {key: value.decode() for key, value in message.headers}
-                        if headers["ce_type"] == type_ and headers["ce_subject"] == subject:
+                        if headers["ce_type"] == type_ and headers.get("ce_subject") == subject:
                             found.append((json.loads(message.value), headers))
         finally:
             consumer.close()
