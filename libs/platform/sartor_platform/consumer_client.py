@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from sartor_platform.topics import Topic, Topics, client_settings
 
 _ASK_SECONDS = 2.0
 _REWIND_SECONDS = 30.0
+_JOIN_SECONDS = 20.0
 _MAX_RECORDS = 2000
 
 
@@ -47,13 +49,14 @@ class ConsumerClient:
         """New records by partition, and the partitions taken away since (drop what is held of them first).
 
         Raises:
-            KafkaError: close and poll again.
+            KafkaError: close and poll again; also where a join has not ended within 20 s.
         """
         rewound = self._ask_topics()
         if not self._strict:
             time.sleep(patience_seconds)
             return {}, set()
         records = self._client.poll(timeout_ms=int(patience_seconds * 1000), max_records=_MAX_RECORDS)
+        self._membership.check()
         gone, new = self._membership.changes()
         rewound |= self._rewind({key for key in new if time.monotonic() < self._replaced.get(key.topic, 0.0)})
         for key in rewound:
@@ -132,9 +135,9 @@ class ConsumerClient:
             log.get().warning("consumer.topics_unknown", error=log.brief(error))
             self._asked = time.monotonic() - (0 if isinstance(error, KafkaError) else _ASK_SECONDS / 2)
             return set()
-        self._subscribe(wanted)
+        left = self._subscribe(wanted)
         self._asked = time.monotonic()
-        return self._rewind({key for key in self._client.assignment() if key.topic in replaced})
+        return left | self._rewind({key for key in self._client.assignment() if key.topic in replaced})
 
     def _look_after(self, wanted: set[str]) -> set[str]:
         ids = self._topics.ids(wanted) if wanted else {}
@@ -150,15 +153,24 @@ class ConsumerClient:
             self._replaced.update(dict.fromkeys(replaced, time.monotonic() + _REWIND_SECONDS))
         return replaced
 
-    def _subscribe(self, wanted: dict[str, bool]) -> None:
+    def _subscribe(self, wanted: dict[str, bool]) -> set[Any]:
+        """Returns the partitions given up for it."""
+        left: set[Any] = set()
+        if self._strict and set(wanted) != set(self._strict):
+            if not self._membership.joined:
+                return left  # a join is never interrupted; asked again
+            # kafka-python 3.0.12 can lose the answer to a join that only a change of topics has caused, where
+            # it comes as a poll times out, and then reads nothing ever again. A first join has no such gap.
+            left = set(self._client.assignment())
+            self.close()
         if self._client is None:
             self._client = _consumer(self._settings, self._group)
-        if set(wanted) != set(self._strict) and wanted:
-            if self._strict and not self._membership.joined:
-                return  # kafka-python 3.0.12 never ends a join whose topics change meanwhile; asked again
+        if wanted and set(wanted) != set(self._strict):
             log.get().info("consumer.subscribes", topics=sorted(wanted), group=self._group)
             self._client.subscribe(topics=sorted(wanted), listener=_listener(self._membership))
+            self._membership.joins()
         self._strict = wanted
+        return left
 
     def _rewind(self, keys: set[Any]) -> set[Any]:
         keys &= self._client.assignment()
@@ -183,11 +195,27 @@ class _Membership:
         self._lock = threading.Lock()
         self._gone: set[Any] = set()
         self._new: set[Any] = set()
+        self._join_until = math.inf
         self.joined = False
+
+    def joins(self) -> None:
+        """A join begins."""
+        self.joined, self._join_until = False, time.monotonic() + _JOIN_SECONDS
+
+    def check(self) -> None:
+        """See that a join ends.
+
+        Raises:
+            CoordinatorNotAvailableError: it has not ended in time.
+        """
+        from kafka.errors import CoordinatorNotAvailableError
+
+        if not self.joined and time.monotonic() > self._join_until:
+            raise CoordinatorNotAvailableError(f"the group was not joined within {_JOIN_SECONDS:.0f} s")
 
     def revoked(self, keys: Iterable[Any]) -> None:
         with self._lock:
-            self.joined = False
+            self.joins()
             self._gone |= set(keys)
             self._new -= set(keys)
 
