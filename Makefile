@@ -43,7 +43,7 @@ protos: setup ## Generates the code of protos/ anew
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python libs/protos/generate.py
 
 $(BUF): package.json
-	@npm install --silent --no-audit --no-fund
+	@npm install --silent --no-audit --no-fund --no-package-lock
 	@touch $@
 
 lint: setup $(BUF) ## Checks style, types, import rules and protos
