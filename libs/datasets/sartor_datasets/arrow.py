@@ -28,9 +28,14 @@ _RECORD_FIELDS: list[pa.Field[Any]] = [
     pa.field("source", pa.string(), nullable=False),
     pa.field("position", pa.string(), nullable=False),
     pa.field("event_time", pa.timestamp("us", tz="UTC"), nullable=False),
+    pa.field("chosen", pa.string(), nullable=False),
+    pa.field("rejected", pa.string(), nullable=False),
 ]
 
 RECORD_SCHEMA: pa.Schema = pa.schema(_RECORD_FIELDS)
+
+LATER_COLUMNS = ("chosen", "rejected")
+"""Columns that files written before there were preferences lack; `with_later_columns` adds them, empty."""
 
 _CURATION_FIELDS: list[pa.Field[Any]] = [
     pa.field("split", pa.string(), nullable=False),
@@ -59,6 +64,14 @@ class CuratedRecord:
     """The near-duplicate cluster that decided the split."""
     language: str
     tokens: int
+
+
+def with_later_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch of all columns in the order of the newest schema, whenever its file was written."""
+    for name in LATER_COLUMNS:
+        if name not in batch.schema.names:
+            batch = batch.append_column(RECORD_SCHEMA.field(name), pa.array([""] * len(batch)))
+    return batch.select((CURATED_SCHEMA if "split" in batch.schema.names else RECORD_SCHEMA).names)
 
 
 def records_to_batch(records: Sequence[Record]) -> pa.RecordBatch:
@@ -109,4 +122,6 @@ def _record(row: dict[str, Any]) -> Record:
         source=row["source"],
         position=row["position"],
         event_time=row["event_time"].astimezone(UTC),
+        chosen=row["chosen"],
+        rejected=row["rejected"],
     )

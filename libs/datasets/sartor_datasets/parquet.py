@@ -10,7 +10,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sartor_datasets.arrow import EXCLUSION_SCHEMA, RECORD_SCHEMA
+from sartor_datasets.arrow import EXCLUSION_SCHEMA, LATER_COLUMNS, RECORD_SCHEMA, with_later_columns
 
 BATCH_ROWS = 4096
 """Rows held in memory at a time."""
@@ -54,9 +54,20 @@ def write_records(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Sche
 
 
 def read_records(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of `path` in their order, at most BATCH_ROWS at a time."""
+    """The rows of `path` in their order, at most BATCH_ROWS at a time.
+
+    Columns that came later than the file are empty.
+    """
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False)
+        names = file.schema_arrow.names
+        of_old_records = "record_id" in names and not set(LATER_COLUMNS) <= set(names)
+        there = None if of_old_records else columns
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=there, use_threads=False):
+            if not of_old_records:
+                yield batch
+                continue
+            whole = with_later_columns(batch)
+            yield whole.select(columns) if columns is not None else whole
 
 
 def write_exclusions(path: Path, exclusions: Iterable[tuple[str, int]]) -> int:

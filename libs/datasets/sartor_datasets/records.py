@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 Op = Literal["upsert", "withdraw"]
-Kind = Literal["chat", "labelled", "document"]
+Kind = Literal["chat", "labelled", "document", "preference"]
 Role = Literal["system", "user", "assistant"]
 OPS: tuple[str, ...] = get_args(Op)
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -36,7 +36,7 @@ class Record:
     op: str = "upsert"
     kind: str
     messages: tuple[Message, ...] = ()
-    """The turns of a chat, else empty."""
+    """The turns of a chat, or those that a preference answers; else empty."""
     text: str = ""
     """The text of a labelled record or a document, else empty."""
     label: str = ""
@@ -51,6 +51,10 @@ class Record:
     """Where it stood: `sartor.data/3/1024#2` (event, index) or `import:{id}#17` (row)."""
     event_time: datetime
     """When it happened, in UTC."""
+    chosen: str = ""
+    """The better answer of a preference, else empty. Empty too where only a worse one is known."""
+    rejected: str = ""
+    """The worse answer of a preference, else empty. Empty too where only a better one is known."""
 
 
 def content_id(
@@ -61,6 +65,8 @@ def content_id(
     label: str = "",
     attributes: Mapping[str, str],
     subject_key: str = "",
+    chosen: str = "",
+    rejected: str = "",
 ) -> str:
     """SHA-256 in hex of the canonical JSON of what a reader could learn from: not of key, position or time.
 
@@ -69,6 +75,8 @@ def content_id(
         UnicodeEncodeError: the text holds a lone surrogate and so is not text.
     """
     content = [kind, [[m.role, m.content] for m in messages], text, label, dict(attributes), subject_key]
+    if chosen or rejected:  # so that the ids of all other kinds stay what they were before there were any
+        content += [chosen, rejected]
     canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -94,13 +102,17 @@ def to_json(record: Record) -> str:
         record.position,
         record.event_time.astimezone(UTC).isoformat(),
     ]
+    if record.chosen or record.rejected:
+        fields += [record.chosen, record.rejected]
     return json.dumps(fields, separators=(",", ":"))
 
 
 def from_json(line: str | bytes) -> Record:
     """The record that `to_json` wrote."""
     fields: list[Any] = json.loads(line)
-    record_id, key, op, kind, messages, text, label, attributes, subject_key, source, position, time = fields
+    record_id, key, op, kind, messages, text, label, attributes, subject_key = fields[:9]
+    source, position, time, *pair = fields[9:]
+    chosen, rejected = pair or ("", "")
     return Record(
         record_id=record_id,
         record_key=key,
@@ -114,4 +126,6 @@ def from_json(line: str | bytes) -> Record:
         source=source,
         position=position,
         event_time=datetime.fromisoformat(time),
+        chosen=chosen,
+        rejected=rejected,
     )

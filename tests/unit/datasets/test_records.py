@@ -55,6 +55,33 @@ def test_a_record_comes_back_from_json_and_from_arrow() -> None:
     assert list(arrow.batch_to_records(arrow.records_to_batch([record]))) == [record]
 
 
+def test_a_preference_comes_back_with_both_of_its_answers() -> None:
+    messages = (Message("user", "Which?"),)
+    both = {"chosen": "This one.", "rejected": "That one."}
+    preference = a_record(kind="preference", messages=messages, **both)
+    assert from_json(to_json(preference)) == preference
+    assert list(arrow.batch_to_records(arrow.records_to_batch([preference]))) == [preference]
+
+
+def test_what_is_preferred_is_content_and_other_kinds_keep_their_ids() -> None:
+    def of(chosen: str, rejected: str) -> str:
+        return content_id(kind="preference", attributes={}, chosen=chosen, rejected=rejected)
+
+    assert len({of("a", "b"), of("b", "a"), of("a", ""), of("", "a")}) == 4
+    of_before = "3cc450d48b6f82bebf465b34bdddff9b87f40ab7aa751541b0f5d1d9ac8923af"
+    assert content_id(kind="document", text="t", attributes={}) == of_before
+
+
+def test_records_written_before_there_were_preferences_are_read(tmp_path: Path) -> None:
+    old = pa.schema([field for field in arrow.RECORD_SCHEMA if field.name not in arrow.LATER_COLUMNS])
+    batch = arrow.records_to_batch([a_record(n) for n in range(3)]).select(old.names)
+    parquet.write_records(tmp_path / "old.parquet", [batch], old)
+    (read,) = parquet.read_records(tmp_path / "old.parquet")
+    assert list(arrow.batch_to_records(read)) == [a_record(n) for n in range(3)]
+    (two,) = parquet.read_records(tmp_path / "old.parquet", ["chosen", "record_key"])
+    assert two.to_pydict() == {"chosen": [""] * 3, "record_key": ["k0", "k1", "k2"]}
+
+
 def test_a_curated_record_comes_back_from_arrow() -> None:
     record = arrow.CuratedRecord(a_record(), "train", "c1", "de", 17)
     assert list(arrow.batch_to_curated(arrow.curated_to_batch([record]))) == [record]
