@@ -100,7 +100,8 @@ class Benchmark:
         deadline = time.monotonic() + 60
         while True:
             with self.engine.connect() as connection:
-                claimed = dict(connection.execute(query, {"runs": list(sent)}).tuples().all())
+                rows = connection.execute(query, {"runs": list(sent)})
+                claimed = {row.run: row[1] for row in rows}
             if len(claimed) == SAMPLES and all(claimed.values()):
                 return sorted((float(claimed[run]) - sent[run]) * 1000 for run in sent)
             if time.monotonic() > deadline:

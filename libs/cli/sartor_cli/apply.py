@@ -96,6 +96,8 @@ def apply(
         project = read_project_file(file)
     except OSError as error:
         raise CommandFailed(f"{file} cannot be read: {error.strerror}.", "Check the path.", 2) from None
+    except ProjectFileFaults as broken:
+        raise _with_services_faults(broken, data_dir) from None
     with Sartor.local(data_dir) as sartor:
         faults = list(validate(sartor, project))
         if faults:
@@ -123,6 +125,18 @@ _COLUMNS = (
     Column[Applied]("RESOURCE", lambda each: each.resource, whole=True),
     Column[Applied]("REVISION", lambda each: str(each.revision), right=True),
 )
+
+
+def _with_services_faults(broken: ProjectFileFaults, data_dir: Path) -> ProjectFileFaults:
+    """The file's faults and what the services object to in the rest of it, so that one look finds all."""
+    if broken.sound is None:
+        return broken
+    try:
+        with Sartor.local(data_dir) as sartor:
+            more = list(validate(sartor, broken.sound))
+    except (CommandFailed, SartorError):
+        return broken  # no services to ask; what was found stands
+    return ProjectFileFaults(broken.path, [*broken.faults, *more])
 
 
 def validate(sartor: Sartor, project: ProjectFile) -> Iterator[Fault]:

@@ -41,6 +41,8 @@ def get(
       sartor get datasets
       sartor get curations 01jd… -o json
       sartor get revisions --parent support
+      sartor get rejected support               # the rows of a dataset that did not fit, with reasons
+      sartor get rejected imports/01jd…         # those of one file; sources/NAME: those of one source
       sartor get dropped 01jd…                  # the records a curation dropped, with reasons
       sartor get evaluations --filter 'state = "RUNNING"'
     """
@@ -86,11 +88,11 @@ def _list_request(kind: ResourceKind, project: str, name: str, parent: str, wher
     if kind.parent and kind.reading is None and not below:
         owner = kind.parent.partition("/")[0]
         raise CommandFailed(
-            f"{kind.name} belong to one of the {owner}.", f"Name it: sartor get {kind.name} ID", 2
+            f"The {kind.name} belong to one of the {owner}.", f"Name it: sartor get {kind.name} NAME", 2
         )
     fields: dict[str, str] = {}
     if kind.name != "projects":
-        path = kind.parent.format(below.rpartition("/")[2] or "-") if kind.parent else ""
+        path = kind.parent.format(below or "-") if kind.parent and "/" not in below else below
         fields["parent"] = below if below.startswith("projects/") else f"{project}/{path}".rstrip("/")
     if where:
         fields["filter"] = where

@@ -163,7 +163,7 @@ def _show(done: Import, rows: list[RejectedRecord]) -> None:
     console.print(table(rows, REJECTED_COLUMNS))
     if done.rejected_count > len(rows):
         console.print(
-            f"… and {done.rejected_count - len(rows):,} more: sartor get rejected {last(done.name)}"
+            f"… and {done.rejected_count - len(rows):,} more: sartor get rejected imports/{last(done.name)}"
         )
 
 

@@ -134,6 +134,6 @@ KINDS = (
         lambda s: s.ingestion.ListRejectedRecords,
         ingestion.ListRejectedRecordsRequest,
         REJECTED_COLUMNS,
-        parent="imports/{}",
+        parent="datasets/{}",
     ),
 )

@@ -70,10 +70,11 @@ class ProjectFile:
 
 
 class ProjectFileFaults(Exception):
-    """The file has faults; nothing was applied."""
+    """The file has faults; nothing was applied. `sound` holds the parts that have none of their own."""
 
-    def __init__(self, path: Path, faults: list[Fault]) -> None:
+    def __init__(self, path: Path, faults: list[Fault], sound: ProjectFile | None = None) -> None:
         self.path = path
+        self.sound = sound
         self.faults = sorted(set(faults))
         lines = [f"{path}:{each.line}: {each.path}: {each.message}" for each in self.faults]
         count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
@@ -107,17 +108,19 @@ def parse_project_file(text: str, path: Path) -> ProjectFile:
     display_name = _scalar(sections, "display_name", Text(), reading)
     if "project" not in sections:
         reading.fault(root, "project", "the key 'project' is missing; it names the use case")
-    parts = [
-        part
-        for kind in PARTS
-        if kind in sections
-        for part in _parts(kind, sections[kind][1], project, reading)
-    ]
+    parts: list[Part] = []
+    sound: list[Part] = []
+    for kind in PARTS:
+        for part, is_sound in _parts(kind, sections[kind][1], project, reading) if kind in sections else ():
+            parts.append(part)
+            if is_sound:
+                sound.append(part)
     reading.faults += [*_double_names(parts), *_broken_references(parts), *_empty_rules(parts)]
+    line = sections["project"][0].start_mark.line + 1 if project else 1
+    file = ProjectFile(path, text, project, display_name or project, line, tuple(sound))
     if reading.faults:
-        raise ProjectFileFaults(path, reading.faults)
-    line = sections["project"][0].start_mark.line + 1
-    return ProjectFile(path, text, project, display_name or project, line, tuple(parts))
+        raise ProjectFileFaults(path, reading.faults, file if project else None)
+    return file
 
 
 def _compose(text: str, path: Path) -> MappingNode:
@@ -142,19 +145,21 @@ def _scalar(sections: Mapping[str, tuple[Node, Node]], name: str, kind: Id | Tex
     return value if isinstance(value, str) else ""
 
 
-def _parts(kind: str, node: Node, project: str, reading: Reading) -> Iterator[Part]:
+def _parts(kind: str, node: Node, project: str, reading: Reading) -> Iterator[tuple[Part, bool]]:
+    """The parts of one kind, each with whether it has no fault of its own."""
     section = PARTS[kind]
     items = node.value if isinstance(node, SequenceNode) else [node]
     for index, item in enumerate(items):
         path = f"{kind}[{index}]" if isinstance(node, SequenceNode) else kind
-        here = Reading(faults=reading.faults)
+        here, before = Reading(faults=reading.faults), len(reading.faults)
         values = section.read(item, path, "", here)
         if not isinstance(values, dict):
             continue
         name = values.get("name")
         _resolve(section, values, project)
         values["name"] = f"projects/{project}/{COLLECTIONS[kind]}/{name}"
-        yield Part(kind, str(name or ""), item.start_mark.line + 1, values, here.lines)
+        part = Part(kind, str(name or ""), item.start_mark.line + 1, values, here.lines)
+        yield part, len(reading.faults) == before
 
 
 def _resolve(section: Section, values: dict[str, Value], project: str) -> None:

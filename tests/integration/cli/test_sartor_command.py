@@ -112,9 +112,11 @@ def test_a_file_is_ingested_and_its_rejected_rows_are_shown(running: Path) -> No
 def test_faults_found_by_a_service_are_reported_with_their_lines(running: Path) -> None:
     """The file and the services are asked before anything is written."""
     bad = PROJECT.replace("shop", "other").replace("key: id", "key: id, attributes: [id, id]")
-    (running / "bad.yaml").write_text(bad.replace("at_records: 1000", "at_records: -5"))
+    bad = bad.replace("at_records: 1000", "at_records: -5")
+    (running / "bad.yaml").write_text(bad + "nonsense: 1\n")
     done = sartor(running, "apply", "-f", "bad.yaml")
     assert done.returncode == 2
+    assert "unknown key 'nonsense'" in done.stderr
     assert "bad.yaml:6: sources[0].snapshot.at_records" in done.stderr
     assert "nothing was applied" in done.stderr
     assert "projects/other" not in sartor(running, "get", "projects", "-o", "json").stdout

@@ -154,3 +154,18 @@ def test_a_file_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
     path.write_bytes(b"project: x\nname: \xff\xfe\n")
     with pytest.raises(ProjectFileFaults, match=r"project.yaml:2: file: is not UTF-8 text"):
         read_project_file(path)
+
+
+def test_parts_without_a_fault_of_their_own_can_still_be_asked_about() -> None:
+    """So the services' objections are shown together with the file's."""
+    with pytest.raises(ProjectFileFaults) as caught:
+        parse(GOOD.replace("threshold: 0.8", "threshold: 8"))
+    sound = caught.value.sound
+    assert sound is not None
+    assert {part.kind for part in sound.parts} == {
+        "base_models",
+        "sources",
+        "training",
+        "evaluation",
+        "deployment",
+    }
