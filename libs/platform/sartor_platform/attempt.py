@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sartor_platform import job_leases, log, metrics, tracing
+from sartor_platform import fault_points, job_leases, log, metrics, tracing
 from sartor_platform.child import unforeseen
 from sartor_platform.child_process import ChildProcess
 from sartor_platform.database import is_transient
@@ -59,6 +59,7 @@ class Attempt:
         self._kind = kind
         self._job = lease.job
         self._cache = cache
+        self._max_attempts = kind.max_attempts or runtime.settings.job_attempts
         self.keeper = LeaseKeeper(runtime.database, lease)
         self._progress: dict[str, Any] = {}
         self._shown = 0.0
@@ -92,9 +93,9 @@ class Attempt:
 
     def _settle(self) -> str:
         try:
-            if self._job.attempt > self._kind.max_attempts:
+            if self._job.attempt > self._max_attempts:
                 return self._fail(
-                    "WORKER_LOST", f"its worker ended in each of {self._kind.max_attempts} attempts"
+                    "WORKER_LOST", f"its worker ended in each of {self._max_attempts} attempts"
                 )
             with self._work_folder() as folder:
                 use_case = self._produce(folder)
@@ -131,8 +132,12 @@ class Attempt:
             report=_ParentReport(self._show),
         )
         task = self._through_outages(lambda: self._kind.stage_in(context))
+        fault_points.at("after_claim_before_child", attempt=self._job.attempt)
         result = self._run_child(context, task)
-        return self._through_outages(lambda: self._kind.stage_out(context, result))
+        fault_points.at("after_child_before_upload", attempt=self._job.attempt)
+        use_case = self._through_outages(lambda: self._kind.stage_out(context, result))
+        fault_points.at("after_upload_before_row", attempt=self._job.attempt)
+        return use_case
 
     def _run_child(self, context: JobContext, task: Mapping[str, Any]) -> dict[str, Any]:
         self.keeper.check()
@@ -210,6 +215,8 @@ class Attempt:
                 raise Interrupted(CANCELLED)
             use_case(tx)
             job_leases.finish(tx, self._job, "SUCCEEDED")
+            fault_points.at("before_accept_commit", attempt=self._job.attempt)
+        fault_points.at("after_accept_commit", attempt=self._job.attempt)
 
     def _give_up(self, why: str) -> str:
         if why == CANCELLED:
@@ -221,7 +228,7 @@ class Attempt:
         return "discarded"
 
     def _try_again(self, reason: str, message: str) -> str:
-        if self._job.attempt >= self._kind.max_attempts:
+        if self._job.attempt >= self._max_attempts:
             return self._fail(reason, message or "it failed; see the service's log")
         pause = min(2.0**self._job.attempt, 60.0) * random.uniform(0.5, 1.0)
         return self._requeue(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sartor_platform import log, metrics
+from sartor_platform import fault_points, log, metrics
 from sartor_platform.consumer_client import ConsumerClient
 from sartor_platform.database import Database, is_transient
 from sartor_platform.dead_letters import DeadLetters
@@ -235,6 +235,7 @@ class Consumer:
         if not offsets:
             return
         self._watchdog.beat("consumer", self._settings.watchdog_seconds)
+        fault_points.at("after_commit_before_offset")
         self._client.commit(offsets)
         for key in offsets:
             self._partitions[key].next_offset = None

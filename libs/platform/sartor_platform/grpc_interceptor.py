@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from sartor_platform import deadlines, grpc_status, log, metrics, principal, tracing
+from sartor_platform import deadlines, fault_points, grpc_status, log, metrics, principal, tracing
 from sartor_platform.errors import SartorError, grpc_code
 
 # Seconds; what grpc says is left where the client named no deadline is more.
@@ -43,7 +43,10 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg,unused-i
         def answer(behaviour: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             def call(request: Any, context: Any) -> Any:
                 with self._around(method, metadata, context, quiet, streams):
-                    return behaviour(request, context)
+                    response = behaviour(request, context)
+                    if not quiet:
+                        fault_points.at("after_commit_before_answer")
+                    return response
 
             return call
 

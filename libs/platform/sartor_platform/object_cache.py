@@ -9,6 +9,7 @@ import shutil
 import threading
 from pathlib import Path
 
+from sartor_platform import fault_points
 from sartor_platform.objects import ObjectReference, ObjectStore
 
 
@@ -47,7 +48,7 @@ class ObjectCache:
             os.utime(path)
         except FileNotFoundError:
             return False
-        if digest == reference.sha256:
+        if digest == reference.sha256 or fault_points.switched_off(fault_points.DIGEST_CHECK):
             return True
         path.unlink(missing_ok=True)
         return False

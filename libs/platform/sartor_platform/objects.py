@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from sartor_datasets.manifests import ObjectReference
 
+from sartor_platform import fault_points
 from sartor_platform.errors import DigestMismatch, InvalidArgument, ObjectNotFound, SartorError, Unavailable
 from sartor_platform.settings import PlatformSettings
 
@@ -90,7 +91,9 @@ class ObjectStore:
         for chunk in self._read(reference.uri):
             digest.update(chunk)
             yield chunk
-        if digest.hexdigest() != reference.sha256:
+        if digest.hexdigest() != reference.sha256 and not fault_points.switched_off(
+            fault_points.DIGEST_CHECK
+        ):
             raise DigestMismatch(
                 f"{reference.uri} is not the object it should be: its SHA-256 is {digest.hexdigest()},"
                 f" expected {reference.sha256}; write it again and refer to it by its own digest",

@@ -7,11 +7,12 @@ and inboxes make that harmless.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from sartor_platform import events, log, metrics
+from sartor_platform import events, fault_points, log, metrics
 from sartor_platform.database import Database
 from sartor_platform.listen import Listener
 from sartor_platform.retention import sweep
@@ -149,7 +150,11 @@ class Relay:
         metrics.OUTBOX_AGE_SECONDS.set(max(time.time() - rows[0][10].timestamp(), 0.0) if rows else 0.0)
         if not rows:
             return 0
+        fault_points.at("before_publish")
+        if fault_points.switched_off(fault_points.RELAY_ORDER):
+            random.shuffle(rows)
         published, failure = self._send(rows)
+        fault_points.at("after_publish_before_mark")
         session.execute("UPDATE outbox SET published_time = now() WHERE id = ANY(%s)", [published])
         metrics.PUBLISHED.labels(self._topic).inc(len(published))
         if failure is not None:
@@ -192,9 +197,10 @@ class Relay:
             return [], PublishFailed("the broker took new events for old ones")
         published: list[int] = []
         failed_keys: set[str] = set()
+        unordered = fault_points.switched_off(fault_points.RELAY_ORDER)
         failure: BaseException | None = None
         for row_id, key, future in futures:
-            if future.succeeded() and key not in failed_keys:
+            if future.succeeded() and (key not in failed_keys or unordered):
                 published.append(row_id)
             else:
                 failed_keys.add(key)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sartor_platform import log, settings
+from sartor_platform import fault_points, log, settings
 from sartor_platform.errors import SartorError
 from sartor_platform.runtime import Runtime
 from sartor_platform.servicer import Servicer
@@ -68,6 +68,7 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
         log.get().error("settings.unusable", error=error.message)
         return CANNOT_START
     log.configure(definition.name, role, level=configured.log_level, as_json=configured.log_json)
+    fault_points.arm(configured.fault_points, configured.fault_guards_off, f"{definition.name}-{role}")
     try:
         if role == "replay":
             from sartor_platform.replay import replay

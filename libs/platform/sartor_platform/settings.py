@@ -47,6 +47,14 @@ class PlatformSettings:
     outbox_retention_seconds: float = 7 * 86_400.0
     watchdog_seconds: float = 60.0
     drain_seconds: float = 10.0
+    lease_seconds: float = 30.0
+    """How long a worker may be silent before others may take its job; kinds may set their own."""
+    job_attempts: int = 3
+    """How often a job is tried before it has failed; kinds may set their own."""
+    fault_points: str = ""
+    """The fault harness's folder; empty in every real installation. See fault_points.py."""
+    fault_guards_off: str = ""
+    """Guards the fault harness takes away, to prove that it notices; no effect without `fault_points`."""
     log_level: str = "info"
     log_json: bool | None = None
     """Log lines as JSON; unset: as JSON unless a person is watching a terminal."""

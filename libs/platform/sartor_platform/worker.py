@@ -97,6 +97,7 @@ class JobKind:
             CANCELLED where it was cancelled.
         on_message: for messages the work sends by `report.send`; runs beside the work, in order, one at a
             time.
+        lease_seconds, max_attempts: where the settings' `lease_seconds` and `job_attempts` do not fit.
     """
 
     name: str
@@ -105,5 +106,5 @@ class JobKind:
     stage_out: Callable[[JobContext, dict[str, Any]], Callable[[Transaction], None]]
     failed: Callable[[Transaction, Job, str, str], None]
     on_message: Callable[[JobContext, dict[str, Any]], None] | None = None
-    lease_seconds: float = 30.0
-    max_attempts: int = 3
+    lease_seconds: float | None = None
+    max_attempts: int | None = None

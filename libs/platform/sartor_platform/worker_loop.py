@@ -28,7 +28,7 @@ class WorkerLoop:
         settings = runtime.settings
         self._runtime = runtime
         self._kinds = {kind.name: kind for kind in kinds}
-        self._leases = {kind.name: kind.lease_seconds for kind in kinds}
+        self._leases = {kind.name: kind.lease_seconds or settings.lease_seconds for kind in kinds}
         self._devices = [device.strip() for device in settings.worker_devices.split(",") if device.strip()]
         self._owner = own_identity()
         self._cache = ObjectCache(

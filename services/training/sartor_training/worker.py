@@ -19,7 +19,7 @@ from sartor_datasets.manifests import (
 from sartor_datasets.model_files import stage_base_model
 from sartor_models import references
 from sartor_models.errors import ModelError
-from sartor_platform import log
+from sartor_platform import fault_points, log
 from sartor_platform.errors import FailedPrecondition, NotReady, SartorError, Unavailable
 from sartor_platform.jobs import job_of
 from sartor_platform.runtime import Runtime
@@ -159,6 +159,7 @@ def keep_checkpoint(context: JobContext, message: dict[str, Any]) -> None:
             "the child sent a message that is not understood", reason="BAD_CHILD_MESSAGE"
         )
     reference = context.put(path, f"checkpoints/{step}.safetensors")
+    fault_points.at("after_checkpoint_upload_before_row", attempt=context.job.attempt)
     path.unlink()
     with context.runtime.database.transaction() as tx:
         kept = context.runtime.settings.checkpoints_kept

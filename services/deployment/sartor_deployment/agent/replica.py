@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sartor_platform import log
+from sartor_platform import fault_points, log
 from sartor_platform.database import is_transient
 from sartor_platform.errors import SartorError
 from sartor_platform.names import new_id
@@ -130,6 +130,7 @@ class Replica:
             self._log.info(
                 "engine.ready", pid=engine.pid, port=address.port, seconds=round(ready - engine.started, 3)
             )
+            fault_points.at("after_engine_start_before_row")
             self._tell("READY", address, engine.pid)
             try:
                 self._watch(engine, address)
