@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from google.protobuf import symbol_database
+from google.protobuf import descriptor_pool
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from sartor_platform.topics import Topic
@@ -51,7 +51,7 @@ def test_every_event_has_a_file() -> None:
 def test_an_event_keeps_its_form(file: Path) -> None:
     """What was published once is read whole, and is written the same way."""
     event_messages()
-    descriptor = symbol_database.Default().pool.FindMessageTypeByName(file.stem)
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(file.stem)
     data = json.loads(file.read_text())
     message = ParseDict(data, GetMessageClass(descriptor)())
     assert MessageToDict(message) == data
