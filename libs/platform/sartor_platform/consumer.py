@@ -1,8 +1,9 @@
 """The consumer: one thread polls Kafka, handles events in transactions and commits offsets afterwards.
 
-A partition whose event meets a transient fault waits, paused, with backoff; the others go on. An event that
-can never be handled goes to the dead letters, and the partition goes on. An unexpected exception counts as
-transient at first.
+A partition whose event meets a transient fault waits, paused, with backoff; the others go on. Where that
+lasts longer than `park_after_seconds`, the event is parked with those of its key that follow, and the
+partition goes on. An event that can never be handled goes to the dead letters. An unexpected exception counts
+as transient at first.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sartor_platform import fault_points, log, metrics
+from sartor_platform import dead_letters, fault_points, log, metrics
 from sartor_platform.consumer_client import ConsumerClient
 from sartor_platform.database import Database, is_transient
-from sartor_platform.dead_letters import DeadLetters
 from sartor_platform.errors import NotReady, SartorError
 from sartor_platform.inbox import BatchHandler, Handler, handle
+from sartor_platform.parking import ParkedLanes, is_passing
 from sartor_platform.partitions import Partition, Pending, decoded
 from sartor_platform.settings import PlatformSettings
 from sartor_platform.topics import Topic, Topics
@@ -29,6 +30,7 @@ __all__ = ["BatchHandler", "Consumer", "Handler"]
 _TURN_SECONDS = 2.0
 _POLL_SECONDS = 0.25
 _TRIES = 3
+_BATCH_TRIES = 4
 
 
 class Consumer:
@@ -48,7 +50,7 @@ class Consumer:
         self._handlers = handlers
         self._watchdog = watchdog
         self._client = ConsumerClient(settings, topics, f"sartor-{database.service}", wanted)
-        self._dead_letters = DeadLetters(settings, database.service)
+        self._parked = ParkedLanes(database, settings.parked_limit)
         self._partitions: dict[Any, Partition] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -77,7 +79,6 @@ class Consumer:
                 self._stopping.wait(pause)
                 pause = min(pause * 2, 10.0)
         self._start_over()
-        self._dead_letters.close()
         self._watchdog.forget("consumer")
 
     def _start_over(self) -> None:
@@ -88,6 +89,8 @@ class Consumer:
         polled, gone = self._client.poll(self._patience())
         for key in gone:
             self._partitions.pop(key, None)
+        if not polled.keys() <= self._partitions.keys():
+            self._parked.look_again()
         for key, records in polled.items():
             partition = self._partitions.setdefault(key, Partition())
             partition.pending.extend(decoded(record) for record in records)
@@ -102,7 +105,7 @@ class Consumer:
 
     def _work(self) -> None:
         until = time.monotonic() + _TURN_SECONDS
-        while time.monotonic() < until:
+        while time.monotonic() < until and self._knows_parked():
             now = time.monotonic()
             ready = {key: p for key, p in self._partitions.items() if p.pending and p.retry_at <= now}
             if not ready:
@@ -111,6 +114,18 @@ class Consumer:
                 if partition.pending and partition.retry_at <= now:
                     self._take(key, partition, ready)
             self._watchdog.beat("consumer", self._settings.watchdog_seconds)
+
+    def _knows_parked(self) -> bool:
+        """See which keys have parked events; where the database cannot say, everything waits."""
+        try:
+            self._parked.refresh()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            for partition in self._partitions.values():
+                self._postpone(partition, error)
+            return False
+        return True
 
     def _take(self, key: Any, partition: Partition, ready: Mapping[Any, Partition]) -> None:
         """Handle what is first in this partition; a batch takes what fits to it from the others too."""
@@ -121,7 +136,9 @@ class Consumer:
         handler = self._handlers.get(first.event.type)
         if handler is None:
             self._unhandled(partition, first)
-        elif isinstance(handler, BatchHandler):
+        elif self._parked.holds(first):
+            self._park(partition, None)
+        elif isinstance(handler, BatchHandler) and first.failing_since is None:
             self._handle_batch(handler, first.event.type, {key: partition, **ready})
         else:
             self._handle_one(handler, partition)
@@ -131,14 +148,8 @@ class Consumer:
         try:
             partition.pending[0].parse()
             fresh = handle(self._database, handler, [partition.pending[0].event])
-        except SartorError as error:
-            if error.transient:
-                self._postpone(partition, error)
-            else:
-                self._put_aside(partition, error.reason, error.message)
-            return
         except Exception as error:  # noqa: BLE001 - whatever it was, it is sorted there
-            self._unexpected(partition, error)
+            self._failed(partition, error)
             return
         self._count(event.topic, event.type, "handled" if fresh else "seen_before")
         if fresh:
@@ -150,7 +161,7 @@ class Consumer:
         taken: list[tuple[Partition, int]] = []
         try:
             for partition in ready.values():
-                run = partition.run_of(type_, handler.limit - len(batch))
+                run = partition.run_of(type_, handler.limit - len(batch), self._parked.holds)
                 for pending in run:
                     pending.parse()
                 if run:
@@ -158,11 +169,12 @@ class Consumer:
                     taken.append((partition, len(run)))
             fresh = handle(self._database, handler, [pending.event for pending in batch])
         except Exception as error:  # noqa: BLE001 - tried again, one by one
-            if is_transient(error) or (isinstance(error, SartorError) and error.transient):
+            if is_transient(error) and all(partition.faults < _BATCH_TRIES for partition, _ in taken):
                 for partition, _ in taken:
                     self._postpone(partition, error)
                 return
-            for partition, count in taken or [(p, 1) for p in ready.values() if p.run_of(type_, 1)]:
+            single = [(p, 1) for p in ready.values() if p.run_of(type_, 1, self._parked.holds)]
+            for partition, count in taken or single:
                 self._one_by_one(handler, partition, count)
             return
         for pending in batch:
@@ -191,37 +203,63 @@ class Consumer:
             f"no handler for events of type {event.type!r}; this topic takes {known}",
         )
 
-    def _unexpected(self, partition: Partition, error: Exception) -> None:
+    def _failed(self, partition: Partition, error: Exception) -> None:
+        """What becomes of the event at the front, which its handler did not take."""
         first = partition.pending[0]
-        if is_transient(error) or isinstance(error, NotReady):
-            self._postpone(partition, error)
-            return
-        first.tries += 1
-        log.get().exception("event.handler_broke", type=first.event.type, position=first.event.position)
-        if first.tries >= _TRIES:
-            self._put_aside(
-                partition, "INTERNAL", f"its handler failed {_TRIES} times; see the log of the service"
+        if not is_passing(error):
+            if isinstance(error, SartorError):
+                self._put_aside(partition, error.reason, error.message)
+                return
+            first.tries += 1
+            log.get().exception(
+                "event.handler_broke", type=first.event.type, position=first.event.position, exc_info=error
             )
+            if first.tries >= _TRIES:
+                self._put_aside(
+                    partition, "INTERNAL", f"its handler failed {_TRIES} times; see the log of the service"
+                )
+                return
+        if first.failing_since is None:
+            first.failing_since = time.monotonic()
+        left = first.failing_since + self._settings.park_after_seconds - time.monotonic()
+        asks_later = isinstance(error, NotReady) and error.retry_after_seconds > max(left, 0.0)
+        if is_passing(error) and (left <= 0 or asks_later):
+            self._park(partition, error)
         else:
-            self._postpone(partition, error)
+            self._postpone(partition, error, at_most=max(left, 0.05))
 
-    def _postpone(self, partition: Partition, error: Exception) -> None:
+    def _postpone(self, partition: Partition, error: Exception, *, at_most: float = 15.0) -> None:
         if isinstance(error, NotReady):
             pause = error.retry_after_seconds
         else:
-            pause = min(0.25 * 2.0**partition.faults, 15.0) * random.uniform(0.5, 1.0)
+            pause = min(0.25 * 2.0**partition.faults, 15.0, at_most) * random.uniform(0.5, 1.0)
         partition.faults += 1
         partition.retry_at = time.monotonic() + pause
         log.get().warning("event.postponed", error=log.brief(error), retry_seconds=round(pause, 2))
 
-    def _put_aside(self, partition: Partition, reason: str, message: str) -> None:
-        from kafka.errors import KafkaError
-
+    def _park(self, partition: Partition, error: Exception | None) -> None:
+        """Let the event at the front wait in the database: for its handler, or for one of its key."""
         first = partition.pending[0]
         try:
-            self._dead_letters.send(first.record, reason, message)
-        except KafkaError as error:
-            self._postpone(partition, error)
+            self._parked.park(first, error)
+        except Exception as fault:
+            if not is_passing(fault):
+                raise
+            self._postpone(partition, fault)
+            return
+        self._count(first.event.topic, first.type, "parked")
+        partition.done(1)
+
+    def _put_aside(self, partition: Partition, reason: str, message: str) -> None:
+        first = partition.pending[0]
+        event = first.event if first.fault is None else None
+        try:
+            with self._database.transaction() as tx:
+                dead_letters.add(tx, first.record, event, state="OPEN", reason=reason, message=message)
+        except Exception as fault:
+            if not is_transient(fault):
+                raise
+            self._postpone(partition, fault)
             return
         self._count(first.record.topic, first.type, "put_aside")
         partition.done(1)

@@ -35,6 +35,9 @@ CHILD_START_SECONDS = Histogram(
 QUEUE_DEPTH = Gauge("sartor_job_queue_depth", "Unfinished jobs.", ["kind", "state"])
 CONSUMER_LAG = Gauge("sartor_consumer_lag", "Messages that wait in the topic for this consumer.", ["topic"])
 EVENTS = Counter("sartor_events", "Consumed events.", ["topic", "type", "outcome"])
+DEAD_LETTERS = Gauge(
+    "sartor_dead_letters", "Events that wait: for a person (OPEN), or for a later try (PARKED).", ["state"]
+)
 OUTBOX_AGE_SECONDS = Gauge("sartor_outbox_age_seconds", "Age of the oldest event that is not published yet.")
 PUBLISHED = Counter("sartor_published_events", "Events the relay published.", ["topic"])
 WATCHERS = Gauge("sartor_watchers", "Open Watch streams.")

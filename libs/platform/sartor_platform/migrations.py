@@ -15,9 +15,21 @@ from sqlalchemy import Connection, text
 
 from sartor_platform import log
 from sartor_platform.database import Database
-from sartor_platform.platform_tables import create_platform_tables_v1, drop_platform_tables_v1
+from sartor_platform.platform_tables import (
+    create_platform_tables_v1,
+    create_platform_tables_v2,
+    drop_platform_tables_v1,
+    drop_platform_tables_v2,
+)
 
-__all__ = ["create_platform_tables_v1", "drop_platform_tables_v1", "is_current", "upgrade"]
+__all__ = [
+    "create_platform_tables_v1",
+    "create_platform_tables_v2",
+    "drop_platform_tables_v1",
+    "drop_platform_tables_v2",
+    "is_current",
+    "upgrade",
+]
 
 _REVISION = re.compile(r"^(revision|down_revision)\b[^=]*=\s*[\"']([^\"']+)[\"']", re.MULTILINE)
 

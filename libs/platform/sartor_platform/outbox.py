@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor_platform import events, fault_points, log, metrics
 from sartor_platform.database import Database
+from sartor_platform.dead_letter_copies import DeadLetterCopies
 from sartor_platform.listen import Listener
 from sartor_platform.retention import sweep
 from sartor_platform.settings import PlatformSettings
@@ -58,8 +59,10 @@ class Relay:
         self._producer: Any = None
         self._checked = 0.0
         self._swept = 0.0
+        self._copies = DeadLetterCopies(settings, database.service, topics)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
-        listener.subscribe("outbox", lambda _detail: self._wake.set())
+        for topic in ("outbox", "dead_letters"):
+            listener.subscribe(topic, lambda _detail: self._wake.set())
 
     def start(self) -> None:
         """Begin to publish, or to stand by."""
@@ -94,6 +97,7 @@ class Relay:
                 self._drop_producer()
                 self._stopping.wait(5.0)
         self._drop_producer()
+        self._copies.close()
         self._watchdog.forget("relay")
 
     def _elected(self, session: psycopg.Connection[Any]) -> bool:
@@ -115,9 +119,14 @@ class Relay:
                 self._check_topic(session)
             if self._publish_batch(session):
                 continue
+            self._copies.publish(session)
             if time.monotonic() - self._swept > _SWEEP_SECONDS:
                 self._swept = time.monotonic()
-                sweep(session, self._settings.outbox_retention_seconds)
+                sweep(
+                    session,
+                    self._settings.outbox_retention_seconds,
+                    self._settings.dead_letter_retention_seconds,
+                )
             self._wake.wait(_POLL_SECONDS)
 
     def _check_topic(self, session: psycopg.Connection[Any]) -> None:

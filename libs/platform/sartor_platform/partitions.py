@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from sartor_platform import events
+from sartor_platform.dead_letters import lane_of
 from sartor_platform.errors import SartorError
 from sartor_platform.events import Event
 
@@ -19,8 +21,18 @@ class Pending:
     record: Any
     fault: SartorError | None = None
     tries: int = 0
+    failing_since: float | None = None
+    """When its handler failed first, by the monotonic clock: such a message is in no batch."""
     _event: Event | None = None
     _parsed: bool = False
+    _lane: str | None = None
+
+    @property
+    def lane(self) -> str:
+        """What the messages of its key share."""
+        if self._lane is None:
+            self._lane = lane_of(self.record)
+        return self._lane
 
     @property
     def event(self) -> Event:
@@ -63,11 +75,13 @@ class Partition:
     faults: int = 0
     next_offset: int | None = None
 
-    def run_of(self, type_: str, limit: int) -> list[Pending]:
-        """The messages at the front that are events of this type, at most `limit`."""
+    def run_of(self, type_: str, limit: int, waits: Callable[[Pending], bool]) -> list[Pending]:
+        """The messages at the front that are events of this type and may be in a batch, at most `limit`."""
         run = []
         for pending in islice(self.pending, max(limit, 0)):
             if pending.fault is not None or pending.type != type_:
+                break
+            if pending.failing_since is not None or waits(pending):
                 break
             run.append(pending)
         return run

@@ -108,14 +108,79 @@ CREATE TABLE order_revisions (
 _TABLES_V1 = ("order_revisions", "orders", "requests", "jobs", "relay_topics", "outbox", "inbox")
 
 
+# Jobs that ended before this are never swept: nobody wrote down which attempt had won.
+_V2 = """
+CREATE TABLE dead_letters (
+    id text PRIMARY KEY,
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    identity text NOT NULL UNIQUE,
+    lane text NOT NULL,
+    state text NOT NULL CHECK (state IN ('OPEN', 'PARKED', 'REPLAYED', 'DROPPED')),
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    key bytea,
+    value bytea,
+    headers jsonb NOT NULL,
+    record_time timestamptz NOT NULL,
+    event_id text NOT NULL,
+    event_source text NOT NULL,
+    event_type text NOT NULL,
+    subject text NOT NULL,
+    run text NOT NULL,
+    reason text NOT NULL,
+    message text NOT NULL,
+    tries integer NOT NULL,
+    retry_time timestamptz,
+    open_time timestamptz,
+    published_time timestamptz,
+    resolve_time timestamptz,
+    resolved_by text NOT NULL DEFAULT '',
+    create_time timestamptz NOT NULL DEFAULT now(),
+    update_time timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX dead_letters_state ON dead_letters (state, id);
+CREATE INDEX dead_letters_lane ON dead_letters (lane, number) WHERE state = 'PARKED';
+CREATE INDEX dead_letters_retry ON dead_letters (retry_time) WHERE state = 'PARKED';
+CREATE INDEX dead_letters_unpublished ON dead_letters (number)
+    WHERE open_time IS NOT NULL AND published_time IS NULL;
+
+ALTER TABLE jobs ADD COLUMN winner_prefix text NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN sweep_time timestamptz;
+UPDATE jobs SET sweep_time = now() WHERE end_time IS NOT NULL;
+CREATE INDEX jobs_unswept ON jobs (end_time) WHERE end_time IS NOT NULL AND sweep_time IS NULL;
+CREATE INDEX jobs_queue
+    ON jobs (project, kind, (coalesce(requirements ->> 'device', 'cpu')), priority DESC, create_time, id)
+    WHERE state = 'QUEUED';
+CREATE INDEX jobs_turns ON jobs (project, start_time DESC) WHERE start_time IS NOT NULL
+"""
+
+
 def create_platform_tables_v1(op: Any) -> None:
     """Create them in the schema being migrated. `op` is `alembic.op`."""
-    for statement in _V1.split(";"):
-        if statement.strip():
-            op.execute(statement)
+    _execute(op, _V1)
+
+
+def create_platform_tables_v2(op: Any) -> None:
+    """Add the dead letters, what the sweep of losing attempts needs, and the indexes of a fair claim."""
+    _execute(op, _V2)
+
+
+def drop_platform_tables_v2(op: Any) -> None:
+    """The way back, for `downgrade()`."""
+    for index in ("jobs_turns", "jobs_queue", "jobs_unswept"):
+        op.execute(f"DROP INDEX {index}")
+    op.execute("ALTER TABLE jobs DROP COLUMN sweep_time, DROP COLUMN winner_prefix")
+    op.execute("DROP TABLE dead_letters")
 
 
 def drop_platform_tables_v1(op: Any) -> None:
     """The way back, for `downgrade()`."""
     for table in _TABLES_V1:
         op.execute(f"DROP TABLE {table}")
+
+
+def _execute(op: Any, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            op.execute(statement)

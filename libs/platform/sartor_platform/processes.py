@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from sartor_platform import job_leases, log, metrics
+from sartor_platform import dead_letters, job_leases, log, metrics
 from sartor_platform.database import Database, is_transient
 from sartor_platform.errors import FailedPrecondition
 from sartor_platform.listen import Listener
@@ -33,23 +33,31 @@ _DRAIN_LIMIT_SECONDS = 18.0
 def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event) -> int:
     """Serve until told to stop; then let running calls end, within the drain time."""
     from sartor_platform.consumer import Consumer
+    from sartor_platform.dead_letter_service import servicer
     from sartor_platform.grpc_server import GrpcServer
     from sartor_platform.outbox import Relay
+    from sartor_platform.parking import ParkedEvents
     from sartor_platform.ticks import Ticks
     from sartor_platform.topics import Topics
 
     with _process(definition, settings, stop) as (runtime, listener, watchdog):
         topics = Topics(settings)
-        server = GrpcServer(settings.grpc_bind, definition.servicers(runtime))
+        handlers = definition.handlers(runtime)
+        servicers = [*definition.servicers(runtime), servicer(runtime.database, handlers)]
+        server = GrpcServer(settings.grpc_bind, servicers)
         consumer = Consumer(
             runtime.database,
             settings,
             topics,
             lambda: definition.topics(runtime),
-            definition.handlers(runtime),
+            handlers,
             watchdog,
         )
-        parts = (Relay(runtime.database, settings, topics, listener, watchdog), consumer)
+        parts = (
+            Relay(runtime.database, settings, topics, listener, watchdog),
+            ParkedEvents(runtime.database, settings, handlers, listener, watchdog),
+            consumer,
+        )
         ticks = Ticks(runtime, definition.ticks(runtime))
         listener.start()
         server.start()
@@ -196,6 +204,7 @@ def _watch_depths(runtime: Runtime, stop: threading.Event) -> None:
         try:
             with runtime.database.read() as connection:
                 depths = job_leases.queue_depths(connection)
+                letters = dead_letters.counts(connection)
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -205,3 +214,5 @@ def _watch_depths(runtime: Runtime, stop: threading.Event) -> None:
         for key, depth in depths.items():
             metrics.QUEUE_DEPTH.labels(*key).set(depth)
         shown |= set(depths)
+        for state, count in letters.items():
+            metrics.DEAD_LETTERS.labels(state).set(count)

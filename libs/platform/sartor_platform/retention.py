@@ -1,4 +1,7 @@
-"""How long rows are kept: published events and answers for the retention time, inbox ids for twice that."""
+"""How long rows are kept: published events, answers and resolved dead letters for the retention time.
+
+Inbox ids are kept for twice that, dead letters nobody dealt with for a time of their own.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,16 @@ _SWEEPS = (
     ("outbox", "published_time IS NOT NULL AND published_time < now() - make_interval(secs => %s)", 1),
     ("inbox", "received_time < now() - make_interval(secs => %s)", 2),
     ("requests", "create_time < now() - make_interval(secs => %s)", 1),
+    ("dead_letters", "resolve_time < now() - make_interval(secs => %s)", 1),
+)
+_NEGLECTED = (
+    "DELETE FROM dead_letters WHERE state = 'OPEN' AND create_time < now() - make_interval(secs => %s)"
 )
 
 
-def sweep(session: psycopg.Connection[Any], retention_seconds: float) -> dict[str, int]:
+def sweep(
+    session: psycopg.Connection[Any], retention_seconds: float, dead_letter_seconds: float
+) -> dict[str, int]:
     """Delete what is older than it must be, a chunk a statement. Returns how many rows went, by table."""
     swept: dict[str, int] = {}
     for table, condition, times in _SWEEPS:
@@ -29,6 +38,10 @@ def sweep(session: psycopg.Connection[Any], retention_seconds: float) -> dict[st
             swept[table] = swept.get(table, 0) + gone
             if gone < _CHUNK:
                 break
+    neglected = session.execute(_NEGLECTED, [dead_letter_seconds]).rowcount
+    if neglected:
+        log.get().warning("retention.forgot_open_dead_letters", letters=neglected)
+    swept["dead_letters"] += neglected
     if any(swept.values()):
         log.get().info("retention.swept", **swept)
     return swept

@@ -53,12 +53,11 @@ class ServiceDefinition:
 
 
 def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> int:
-    """`python -m sartor_<name> server|worker|migrate|<role>`, or `replay TOPIC`; returns the exit status."""
+    """`python -m sartor_<name> server|worker|migrate|<role>`; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = ["server", "worker", "migrate", *definition.roles]
-    replays = len(arguments) == 2 and arguments[0] == "replay"
-    if not replays and (len(arguments) != 1 or arguments[0] not in known):
-        sys.stderr.write(f"usage: python -m {definition.package} {'|'.join(known)}|replay TOPIC\n")
+    if len(arguments) != 1 or arguments[0] not in known:
+        sys.stderr.write(f"usage: python -m {definition.package} {'|'.join(known)}\n")
         return USAGE
     role = arguments[0]
     try:
@@ -70,11 +69,6 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     log.configure(definition.name, role, level=configured.log_level, as_json=configured.log_json)
     fault_points.arm(configured.fault_points, configured.fault_guards_off, f"{definition.name}-{role}")
     try:
-        if role == "replay":
-            from sartor_platform.replay import replay
-
-            replay(configured, definition.name, arguments[1])
-            return 0
         return _run(definition, role, configured)
     except SartorError as error:
         log.get().error("process.cannot_start", error=error.message, reason=error.reason)

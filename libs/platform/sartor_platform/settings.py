@@ -44,7 +44,14 @@ class PlatformSettings:
     topic_replication_factor: int = 1
     kafka_session_timeout_ms: int = 6_000
     """How long a consumer may be silent before others get its partitions; Tansu waits half of it at joins."""
+    park_after_seconds: float = 5.0
+    """How long an event may fail, and its partition wait, before it is parked with those of its key."""
+    parked_limit: int = 100_000
+    """Most parked events of a service; beyond it they wait in their partitions."""
     outbox_retention_seconds: float = 7 * 86_400.0
+    """Of published events, answers to requests, and dead letters that were replayed or dropped."""
+    dead_letter_retention_seconds: float = 90 * 86_400.0
+    """Of dead letters nobody has dealt with. Parked events are never forgotten."""
     watchdog_seconds: float = 60.0
     drain_seconds: float = 10.0
     lease_seconds: float = 30.0

@@ -82,7 +82,7 @@ class Transaction:
             "data": data,
         }
         self.connection.execute(_PUBLISH, values)
-        self._wake("outbox")
+        self.wake("outbox")
         return event_id
 
     def enqueue(
@@ -124,7 +124,7 @@ class Transaction:
             "traceparent": tracing.current() or tracing.next_span(),
         }
         self.connection.execute(_ENQUEUE, values)
-        self._wake("jobs")
+        self.wake("jobs")
         self.notify(resource)
         return str(values["id"])
 
@@ -136,14 +136,14 @@ class Transaction:
         """
         cancelled = self.connection.execute(_CANCEL, {"resource": resource}).scalars().all()
         for job in cancelled:
-            self._wake(f"cancel:{job}")
+            self.wake(f"cancel:{job}")
         if cancelled:
             self.notify(resource)
         return bool(cancelled)
 
     def notify(self, resource_name: str) -> None:
         """Wake those who watch this resource, after commit."""
-        self._wake(f"watch:{resource_name}")
+        self.wake(f"watch:{resource_name}")
 
     def before_commit(self) -> None:
         """Send what was collected on the way; called by `Database.transaction`."""
@@ -151,5 +151,6 @@ class Transaction:
             self.connection.execute(_NOTIFY, {"channel": self._channel, "payloads": list(self._wakes)})
             self._wakes.clear()
 
-    def _wake(self, payload: str) -> None:
+    def wake(self, payload: str) -> None:
+        """Tell the processes of this service, after commit: `topic` or `topic:detail` (see listen.py)."""
         self._wakes[payload[:_PAYLOAD_LIMIT]] = None

@@ -17,7 +17,8 @@ from sartor_platform.database import Database
 from sartor_platform.listen import Listener
 from sartor_platform.objects import ObjectStore
 from sartor_platform.outbox import Relay
-from sartor_platform.platform_tables import create_platform_tables_v1
+from sartor_platform.parking import ParkedEvents
+from sartor_platform.platform_tables import create_platform_tables_v1, create_platform_tables_v2
 from sartor_platform.runtime import Runtime
 from sartor_platform.settings import PlatformSettings, read
 from sartor_platform.topics import Topic, Topics
@@ -72,6 +73,7 @@ class Platform:
             connection.execute(text(f'CREATE SCHEMA "{self.database.schema}"'))
         with self.database.engine.begin() as connection:
             create_platform_tables_v1(_Op(connection))
+            create_platform_tables_v2(_Op(connection))
         self.listener = Listener(self.database)
         self.watchers = Watchers(self.listener)
         self.listener.start()
@@ -100,6 +102,12 @@ class Platform:
         )
         return self._started(consumer)
 
+    def parked_events(self, handlers: Mapping[str, Handler | BatchHandler]) -> ParkedEvents:
+        """A running thread that tries parked events again."""
+        return self._started(
+            ParkedEvents(self.database, self.settings, handlers, self.listener, self.watchdog)
+        )
+
     def worker(self, *kinds: JobKind) -> WorkerLoop:
         """A running worker."""
         return self._started(WorkerLoop(self.runtime, kinds, self.listener))
@@ -116,7 +124,7 @@ class Platform:
 
 
 class _Op:
-    """What `create_platform_tables_v1` needs of `alembic.op`."""
+    """What `create_platform_tables_…` needs of `alembic.op`."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

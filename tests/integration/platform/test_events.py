@@ -11,7 +11,6 @@ from kafka import KafkaProducer
 from sartor.training.v1.training_events_pb2 import BaseModelReady
 from sartor_platform.consumer import BatchHandler
 from sartor_platform.errors import InvalidArgument, Unavailable
-from sartor_platform.replay import replay
 from sartor_platform.topics import Topic
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -148,6 +147,7 @@ def test_poison_goes_to_the_dead_letters_and_the_consumer_goes_on(platform: Plat
         (binary("refused"), b"{}", "k"),
         (binary("good"), b"{}", "k"),
     )
+    platform.relay()
     platform.consumer({READY: handler})
     until(lambda: seen.events)
     letters = read_all(platform.settings, f"{platform.topic}.dlq", 4)
@@ -174,6 +174,7 @@ def test_a_poisoned_batch_loses_only_the_poison(platform: Platform) -> None:
 
     messages = [(binary(id_), b"{}", "k") for id_ in ("a", "b", "bad", "c")]
     send(platform, platform.topic, *messages, (binary("d"), b"[", "k"), (binary("e"), b"{}", "k"))
+    platform.relay()
     platform.consumer({READY: BatchHandler(handler)})
     until(lambda: len(kept) >= 4)
     assert kept == ["a", "b", "c", "e"]
@@ -194,6 +195,7 @@ def test_a_handler_that_keeps_breaking_is_put_aside_without_its_secrets(
         seen(tx, event)
 
     send(platform, platform.topic, (binary("bug"), b"{}", "k"), (binary("next"), b"{}", "k"))
+    platform.relay()
     platform.consumer({READY: handler})
     until(lambda: seen.events)
     (letter,) = read_all(platform.settings, f"{platform.topic}.dlq", 1)
@@ -211,6 +213,7 @@ def test_unknown_types_are_ignored_on_a_service_topic_and_put_aside_on_a_strict_
     unknown = binary("u", "com.example.Unknown")
     for topic in (platform.topic, strict):
         send(platform, topic, (unknown, b"{}", "k"), (binary(f"known-{topic}"), b"{}", "k"))
+    platform.relay()
     platform.consumer({READY: seen}, [platform.topic, Topic(strict, strict=True)])
     until(lambda: len(seen.events) == 2)
     (letter,) = read_all(platform.settings, f"{strict}.dlq", 1)
@@ -284,24 +287,3 @@ def test_a_handler_sees_its_event_and_state_and_outbox_commit_together(
     assert len(platform.rows("SELECT 1 FROM jobs")) == 1
     assert len(platform.rows("SELECT 1 FROM outbox")) == 1
     assert seen.events[0].message.base_model == "x"
-
-
-def test_replayed_letters_are_handled_once_the_fault_is_mended(platform: Platform, seen: Seen) -> None:
-    """They come with their own headers, key and data; a second replay sends nothing again."""
-    mended = threading.Event()
-
-    def handler(tx: Any, event: Any) -> None:
-        if not mended.is_set():
-            raise InvalidArgument("unknown source", reason="UNKNOWN_SOURCE")
-        seen(tx, event)
-
-    send(platform, platform.topic, (binary("e-1", ce_subject="s"), b"{}", "k"))
-    platform.consumer({READY: handler})
-    read_all(platform.settings, f"{platform.topic}.dlq", 1)
-    assert replay(platform.settings, "another", platform.topic) == 0
-    mended.set()
-    assert replay(platform.settings, platform.service, platform.topic) == 1
-    until(lambda: seen.events)
-    assert (seen.events[0].id, seen.events[0].subject) == ("e-1", "s")
-    assert not [name for name in seen.events[0].headers if name.startswith("sartor_")]
-    assert replay(platform.settings, platform.service, platform.topic) == 0

@@ -149,7 +149,7 @@ def test_an_upgrade_runs_once_and_is_known(environment: dict[str, str], database
     for _ in range(2):
         upgrade(environment["SARTOR_DATABASE_URL"], PACKAGE, schema=environment["SAMPLE_SERVICE_NAME"])
     assert is_current(database, PACKAGE)
-    assert rows(database, "SELECT 1 FROM alembic_version WHERE version_num = '0002'")
+    assert rows(database, "SELECT 1 FROM alembic_version WHERE version_num = '0003'")
 
 
 def test_wrong_settings_are_told_all_at_once(environment: dict[str, str]) -> None:

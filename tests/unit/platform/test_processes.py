@@ -77,9 +77,9 @@ def test_a_wrong_command_line_shows_what_is_known(capsys: pytest.CaptureFixture[
         job_kinds=nothing,
         roles={"gateway": nothing},
     )
-    for arguments in ([], ["nonsense"], ["server", "worker"], ["replay"]):
+    for arguments in ([], ["nonsense"], ["server", "worker"]):
         assert main(definition, arguments) == USAGE
-        assert "server|worker|migrate|gateway|replay TOPIC" in capsys.readouterr().err
+        assert "server|worker|migrate|gateway" in capsys.readouterr().err
 
 
 def test_a_metrics_port_that_is_taken_is_said_plainly() -> None:

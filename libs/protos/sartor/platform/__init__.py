@@ -1,0 +1,1 @@
+"""Generated from protos/ by libs/protos/generate.py; do not edit."""
