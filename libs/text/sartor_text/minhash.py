@@ -1,16 +1,19 @@
 """Finds near duplicates among many texts: MinHash signatures, banding, exact Jaccard of candidates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sartor_text.shingles import Hashes, Shingles, jaccard, mix
+from sartor_text.shingles import Hashes, Shingles, Unit, jaccards, mix, shingle, word_shingles
 
 Signatures = NDArray[np.uint32]
+Likeness = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 _VALUES_AT_ONCE = 1 << 15  # 256 KiB of hashes: stays in a core's second-level cache for all permutations
+_CHARACTERS_AT_ONCE = 1 << 19
+_PAIRS_AT_ONCE = 1 << 14
 _CROWD = 48  # in a bucket with more members, each is compared with these first ones and its next one only
 _EMPTY = np.uint32(0xFFFFFFFF)
 
@@ -71,6 +74,52 @@ def sign(shingles: Shingles, permutations: int = 128, seed: int = 1) -> Signatur
     return signatures
 
 
+def sign_texts(
+    texts: Sequence[str],
+    others: Sequence[str] = (),
+    unit: Unit = "characters",
+    permutations: int = 128,
+) -> Signatures:
+    """Signatures of texts in bounded memory, each together with its other side where there is one.
+
+    Args:
+        texts: folded, where the unit is characters.
+    """
+    signatures = np.full((len(texts), permutations), _EMPTY, dtype=np.uint32)
+    for first, last in _pieces(texts, others):
+        shingles = _shingled(texts[first:last], unit)
+        if others:
+            shingles = shingles.together_with(_shingled(others[first:last], unit))
+        signatures[first:last] = sign(shingles, permutations)
+    return signatures
+
+
+def shingles_of(texts: Sequence[str], unit: Unit) -> Shingles:
+    """The n-grams that signatures are made of: five words, or five characters of folded texts."""
+    parts = [_shingled(texts[first:last], unit) for first, last in _pieces(texts)]
+    counts = [np.diff(part.offsets) for part in parts]
+    values = np.concatenate([part.values for part in parts]) if parts else np.empty(0, dtype=np.uint64)
+    return Shingles(values, np.concatenate(([0], *counts)).cumsum().astype(np.int64))
+
+
+def _shingled(texts: Sequence[str], unit: Unit) -> Shingles:
+    return word_shingles(texts) if unit == "words" else shingle(texts)
+
+
+def _pieces(texts: Sequence[str], others: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
+    """Runs of texts of about half a million characters: what shingling holds at a time grows with that."""
+    lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
+    if others:
+        lengths += np.fromiter((len(text) for text in others), dtype=np.int64, count=len(texts))
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(texts):
+        reached = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, reached + _CHARACTERS_AT_ONCE)), first + 1)
+        yield first, last
+        first = last
+
+
 def near_duplicates(
     shingles: Shingles, threshold: float, permutations: int = 128, seed: int = 1
 ) -> list[Pair]:
@@ -81,20 +130,42 @@ def near_duplicates(
     each. Raises:
         ValueError: threshold outside (0, 1].
     """
+    signatures = sign(shingles, permutations, seed)
+    everyone = np.arange(len(shingles), dtype=np.int64)
+    return similar_pairs(signatures, threshold, everyone, lambda pairs: jaccards(shingles, pairs))
+
+
+def similar_pairs(
+    signatures: Signatures, threshold: float, rows: NDArray[np.int64], likeness: Likeness
+) -> list[Pair]:
+    """Pairs of `rows` (by their place in it) of which `likeness` is at least `threshold`, ascending.
+
+    Args:
+        signatures: as `sign` makes them; may be mapped from a file.
+        likeness: the exact similarity of many pairs of rows, float [pairs] of int64 [pairs, 2]. Asked only
+            for pairs that share a band and whose signatures do not speak against it.
+    Raises:
+        ValueError: threshold outside (0, 1].
+    """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], got {threshold}")
-    signatures = sign(shingles, permutations, seed)
-    proposed = candidates(signatures, bands_for(threshold, permutations))
-    return list(_verified(shingles, signatures, proposed, threshold))
+    proposed = candidates(signatures, bands_for(threshold, signatures.shape[1]), rows)
+    found: list[Pair] = []
+    for chunk in _likely(signatures, proposed, rows, threshold):
+        similarity = likeness(rows[chunk])
+        enough = similarity >= threshold
+        for (first, second), value in zip(chunk[enough].tolist(), similarity[enough].tolist(), strict=True):
+            found.append(Pair(first, second, value))
+    return found
 
 
-def candidates(signatures: Signatures, cut: Bands) -> NDArray[np.int64]:
-    """Pairs that share a band, int64 [pairs, 2], each once, ascending."""
-    count = len(signatures)
+def candidates(signatures: Signatures, cut: Bands, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs of `rows` that share a band, int64 [pairs, 2] of places in `rows`, each once, ascending."""
+    count = len(rows)
     codes: list[NDArray[np.int64]] = []
-    present = np.flatnonzero((signatures != _EMPTY).any(axis=1))
+    present = np.flatnonzero(np.asarray(signatures[rows, 0]) != _EMPTY)
     for band in range(cut.bands):
-        columns = signatures[present, band * cut.rows : (band + 1) * cut.rows].astype(np.uint64)
+        columns = signatures[rows[present], band * cut.rows : (band + 1) * cut.rows].astype(np.uint64)
         keys = np.full(len(present), band, dtype=np.uint64)
         for row in range(cut.rows):
             keys = mix(keys ^ columns[:, row])
@@ -125,22 +196,19 @@ def _bucket_pairs(keys: Hashes, members: NDArray[np.intp]) -> NDArray[np.int64]:
     return np.sort(pairs, axis=1)
 
 
-def _verified(
-    shingles: Shingles, signatures: Signatures, proposed: NDArray[np.int64], threshold: float
-) -> Iterator[Pair]:
-    # What the signatures estimate four standard deviations below the threshold need not be compared exactly.
+def _likely(
+    signatures: Signatures, proposed: NDArray[np.int64], rows: NDArray[np.int64], threshold: float
+) -> Iterator[NDArray[np.int64]]:
+    """The proposed pairs, in pieces, without those far below the threshold by their signatures' estimate."""
+    # What is estimated four standard deviations below the threshold need not be compared exactly.
     permutations = signatures.shape[1]
     slack = 4 * float(np.sqrt(max(threshold * (1 - threshold), 0.01) / permutations))
-    sets: dict[int, Hashes] = {}
-    for chunk in np.array_split(proposed, len(proposed) // 65536 + 1):
-        estimates = (signatures[chunk[:, 0]] == signatures[chunk[:, 1]]).mean(axis=1)
-        for first, second in chunk[estimates >= threshold - slack].tolist():
-            for text in (first, second):
-                if text not in sets:
-                    sets[text] = shingles.of(text)
-            similarity = jaccard(sets[first], sets[second])
-            if similarity >= threshold:
-                yield Pair(first, second, similarity)
+    for start in range(0, len(proposed), _PAIRS_AT_ONCE):
+        chunk = proposed[start : start + _PAIRS_AT_ONCE]
+        left, right = signatures[rows[chunk[:, 0]]], signatures[rows[chunk[:, 1]]]
+        likely = chunk[(left == right).mean(axis=1) >= threshold - slack]
+        if len(likely):
+            yield likely
 
 
 def _chunks(shingles: Shingles) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,9 @@ _LONG_NUMBER = re.compile(r"\d(?:[ .\-/]?\d){3,}")
 _PLACEHOLDER = re.compile(r"\[([A-Z]+)_\d+\]")
 _PRIME = np.uint64(0x100000001B3)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ODD = 0x2545F4914F6CDD1D
+_HASH_BITS = np.uint64(44)  # of a hash, beside 20 bits of a pair's number, where sets are compared by sorting
+_PAIRS_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,99 @@ def jaccard(first: Hashes, second: Hashes) -> float:
         return 1.0
     both = len(np.intersect1d(first, second, assume_unique=True))
     return both / (len(first) + len(second) - both)
+
+
+def jaccards(shingles: Shingles, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """As `jaccard`, of many pairs of texts at once: int64 [pairs, 2].
+
+    Sets are compared by sorting both together under the pair's number: what stands twice is in both.
+    """
+    values, offsets = _distinct(shingles)
+    sizes = np.diff(offsets)
+    result = np.empty(len(pairs))
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        chunk = pairs[start : start + _PAIRS_AT_ONCE]
+        lengths = sizes[chunk].reshape(-1)
+        total = int(lengths.sum())
+        moved = offsets[chunk].reshape(-1) - np.concatenate(([0], np.cumsum(lengths)[:-1]))
+        gathered = values[np.arange(total) + np.repeat(moved, lengths)]
+        number = np.repeat(np.repeat(np.arange(len(chunk), dtype=np.uint64), 2), lengths)
+        keys = np.sort((number << _HASH_BITS) | gathered)
+        twice = keys[1:][keys[1:] == keys[:-1]] >> _HASH_BITS
+        both = np.bincount(twice.astype(np.int64), minlength=len(chunk))
+        either = sizes[chunk].sum(axis=1) - both
+        result[start : start + len(chunk)] = np.where(either == 0, 1.0, both / np.maximum(either, 1))
+    return result
+
+
+def _distinct(shingles: Shingles) -> tuple[Hashes, NDArray[np.int64]]:
+    """The sets of all texts, 44 bits of each hash, without repetitions."""
+    pieces: list[Hashes] = []
+    counts = np.zeros(len(shingles), dtype=np.int64)
+    low = (np.uint64(1) << _HASH_BITS) - np.uint64(1)
+    for first in range(0, len(shingles), 1 << 16):
+        last = min(first + (1 << 16), len(shingles))
+        lengths = np.diff(shingles.offsets[first : last + 1])
+        values = shingles.values[shingles.offsets[first] : shingles.offsets[last]]
+        number = np.repeat(np.arange(last - first, dtype=np.uint64), lengths)
+        keys = np.sort((number << _HASH_BITS) | (values & low))
+        new = np.ones(len(keys), dtype=bool)
+        new[1:] = keys[1:] != keys[:-1]
+        keys = keys[new]
+        counts[first:last] = np.bincount((keys >> _HASH_BITS).astype(np.int64), minlength=last - first)
+        pieces.append(keys & low)
+    return np.concatenate(pieces) if pieces else shingles.values, np.concatenate(([0], np.cumsum(counts)))
+
+
+def word_shingles(texts: Sequence[str], size: int = 5) -> Shingles:
+    """`shingle` of `fold`ed texts in words, without folding them first: twice as fast on pages.
+
+    A word's hash is a difference of prefix sums of code points times powers of an odd number, modulo 2^64.
+    """
+    joined = "\n".join((*(text.casefold() for text in texts), ""))
+    if joined.isascii():
+        codes: NDArray[np.uint8] | NDArray[np.uint32] = np.frombuffer(joined.encode(), dtype=np.uint8)
+    else:
+        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    if not len(texts):
+        return Shingles(np.empty(0, dtype=np.uint64), np.zeros(1, dtype=np.int64))
+    in_word = _word_characters()[codes]
+    edges = np.flatnonzero(in_word[1:] != in_word[:-1]) + 1
+    if in_word[0]:
+        edges = np.concatenate(([0], edges))
+    starts, ends = edges[0::2], edges[1::2]
+    powers, inverses = _powers(len(codes))
+    sums = np.empty(len(codes) + 1, dtype=np.uint64)
+    sums[0] = 0
+    np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * powers, out=sums[1:])
+    words = mix((sums[ends] - sums[starts]) * inverses[starts])
+    lengths = np.fromiter((len(text.casefold()) + 1 for text in texts), dtype=np.int64, count=len(texts))
+    bounds = np.concatenate(([0], np.searchsorted(starts, np.cumsum(lengths))))
+    return _windows(words, np.diff(bounds), size)
+
+
+@lru_cache(maxsize=1)
+def _word_characters() -> NDArray[np.bool_]:
+    """Which code points the pattern \\w takes."""
+    found = np.zeros(0x110000, dtype=bool)
+    found[[point for point in range(0x110000) if (sign := chr(point)).isalnum() or sign == "_"]] = True
+    return found
+
+
+_POWERS: list[tuple[Hashes, Hashes]] = []
+
+
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """Powers of an odd number and of its inverse modulo 2^64; kept for the longest call so far."""
+    if not _POWERS or len(_POWERS[0][0]) < count:
+        both = []
+        for base in (_ODD, pow(_ODD, -1, 1 << 64)):
+            factors = np.full(count, base, dtype=np.uint64)
+            factors[0] = 1
+            both.append(np.cumprod(factors, dtype=np.uint64))
+        _POWERS[:] = [(both[0], both[1])]
+    powers, inverses = _POWERS[0]
+    return powers[:count], inverses[:count]
 
 
 def _character_tokens(folded: Sequence[str], size: int) -> tuple[Hashes, NDArray[np.int64]]:

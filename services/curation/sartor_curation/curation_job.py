@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sartor_datasets.arrow import batch_to_records
-from sartor_datasets.curated import CuratedWriter
-from sartor_datasets.manifests import SnapshotManifest
-from sartor_datasets.parquet import write_records
-from sartor_datasets.records import Record
+import pyarrow.compute as pc
+from sartor_datasets.arrow import CURATED_SCHEMA
+from sartor_datasets.manifests import SPLITS, SnapshotManifest
+from sartor_datasets.parquet import RecordsWriter
 from sartor_datasets.snapshots import SnapshotCorrupt, read_snapshot
 from sartor_platform.errors import DataLoss
 
-from sartor_curation.pipeline import Curated, curate
+from sartor_curation.index import Remembered
+from sartor_curation.pipeline import Finished, Pipeline
 from sartor_curation.policy import Policy
+from sartor_curation.report import Report as CurationReport
 from sartor_curation.report_page import render
-from sartor_curation.steps.excerpts import excerpt
-from sartor_curation.steps.item import shown_text
-from sartor_curation.steps.splits import Remembered
-from sartor_curation.tokenizer import load_token_counter
+from sartor_curation.shards import Processes
+from sartor_curation.tokenizer import TokenCounter
 
 if TYPE_CHECKING:
     from sartor_platform.worker import Report
 
-DROPPED_SCHEMA = pa.schema(
-    [
-        pa.field(name, pa.string(), nullable=False)
-        for name in (
-            "record_id",
-            "record_key",
-            "source",
-            "position",
-            "step",
-            "reason",
-            "detail",
-            "other_key",
-            "excerpt",
-        )
-    ]
-)
+_DROPPED_NAMES = (
+    "record_id", "record_key", "source", "position", "step", "reason", "detail", "other_key", "excerpt",
+)  # fmt: skip
+DROPPED_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in _DROPPED_NAMES])
 _ROWS_AT_ONCE = 4096
 
 
@@ -54,27 +43,32 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
     Leaves: {split}.parquet, dropped.parquet, dropped.jsonl and splits.jsonl for the database, report.json,
     report.html.
     """
-    policy = Policy.from_spec(task["policy"])
-    report(0.0, stage="read", message="reading the snapshot")
-    records = _read(folder, task["snapshot_manifest"])
-    curated = curate(
-        records,
-        policy,
-        load_token_counter(Path(task["tokenizer"])),
-        dict(_remembered(folder)),
-        _Progress(report),
+    manifest = SnapshotManifest.from_json(Path(task["snapshot_manifest"]).read_bytes())
+    remembered = dict(_remembered(folder))
+    pipeline = Pipeline(
+        policy=Policy.from_spec(task["policy"]),
+        folder=folder / "shards",
+        count_tokens=TokenCounter(Path(task["tokenizer"])),
+        source=manifest.name,
+        remembered=remembered,
+        executor=Processes(int(task["processes"]) or len(os.sched_getaffinity(0))),
+        progress=_Progress(report),
     )
+    finished = pipeline.run(_read(folder, manifest))
     report(0.95, stage="write", message="writing the curated snapshot")
-    curated = replace(curated, report=replace(curated.report, about=task["about"]))
-    files = _write(folder, curated)
+    files = write_splits(folder, finished)
+    _write_dropped(folder, finished)
+    _write_memory(folder, finished, remembered)
+    shown = replace(finished.report(), about=task["about"])
+    _write_report(folder, shown)
     return {
         "files": files,
-        "input_count": curated.report.read,
-        "kept_count": curated.report.kept,
-        "dropped_count": curated.report.dropped,
-        "dropped_by_reason": curated.report.dropped_by_reason,
-        "kept_by_split": {split.split: split.records for split in curated.report.splits},
-        "training_tokens": next(s.tokens for s in curated.report.splits if s.split == "train"),
+        "input_count": shown.read,
+        "kept_count": shown.kept,
+        "dropped_count": shown.dropped,
+        "dropped_by_reason": shown.dropped_by_reason,
+        "kept_by_split": {split.split: split.records for split in shown.splits},
+        "training_tokens": next(s.tokens for s in shown.splits if s.split == "train"),
     }
 
 
@@ -91,11 +85,9 @@ class _Progress:
         self._report(0.05 + 0.9 * fraction, stage=stage, eta_seconds=eta, records=records)
 
 
-def _read(folder: Path, manifest: str) -> Iterator[Record]:
-    snapshot = SnapshotManifest.from_json(Path(manifest).read_bytes())
+def _read(folder: Path, snapshot: SnapshotManifest) -> Iterator[pa.RecordBatch]:
     try:
-        for batch in read_snapshot(snapshot, lambda reference: folder / "objects" / reference.sha256):
-            yield from batch_to_records(batch)
+        yield from read_snapshot(snapshot, lambda reference: folder / "objects" / reference.sha256)
     except SnapshotCorrupt as error:
         raise DataLoss(str(error), reason="SNAPSHOT_CORRUPT", metadata={"snapshot": snapshot.name}) from error
 
@@ -107,53 +99,58 @@ def _remembered(folder: Path) -> Iterator[tuple[str, Remembered]]:
             yield key, Remembered(cluster, split)
 
 
-def _write(folder: Path, curated: Curated) -> list[dict[str, Any]]:
-    with CuratedWriter(folder) as writer:
-        for record in curated.records:
-            writer.write(record)
-    _write_dropped(folder, curated)
-    _write_splits(folder, curated)
-    as_json = curated.report.to_json()
+def write_splits(folder: Path, finished: Finished) -> list[dict[str, Any]]:
+    """Write {split}.parquet of CURATED_SCHEMA for each split that has records; what they hold."""
+    files: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        writers: dict[str, RecordsWriter] = {}
+        for batch in finished.batches():
+            for split in SPLITS:
+                mine = batch.filter(pc.equal(batch.column("split"), pa.scalar(split))).select(
+                    CURATED_SCHEMA.names
+                )
+                if not mine.num_rows:
+                    continue
+                path = folder / f"{split}.parquet"
+                if split not in writers:
+                    writers[split] = stack.enter_context(RecordsWriter(path, CURATED_SCHEMA))
+                    files[split] = {"split": split, "path": str(path), "records": 0, "tokens": 0}
+                for start in range(0, mine.num_rows, _ROWS_AT_ONCE):
+                    writers[split].write(mine.slice(start, _ROWS_AT_ONCE))
+                files[split]["records"] += mine.num_rows
+                files[split]["tokens"] += pc.sum(mine.column("tokens")).as_py()
+    return list(files.values())
+
+
+def _write_report(folder: Path, report: CurationReport) -> None:
+    as_json = report.to_json()
     (folder / "report.json").write_bytes(as_json)
     (folder / "report.html").write_text(render(json.loads(as_json)), encoding="utf-8")
-    return [
-        {"split": one.split, "path": str(one.path), "records": one.records, "tokens": one.tokens}
-        for one in writer.written
-    ]
 
 
-def _write_dropped(folder: Path, curated: Curated) -> None:
-    rows: list[dict[str, str]] = []
-    for one in curated.dropped:
-        record = one.dropped.item.record
-        rows.append(
-            {
-                "record_id": record.record_id,
-                "record_key": record.record_key,
-                "source": record.source,
-                "position": record.position,
-                "step": one.step,
-                "reason": one.dropped.reason.value,
-                "detail": one.dropped.detail,
-                "other_key": one.dropped.other_key,
-                "excerpt": excerpt(shown_text(record)),
-            }
-        )
-    batches = (
-        pa.RecordBatch.from_pylist(rows[start : start + _ROWS_AT_ONCE], schema=DROPPED_SCHEMA)
-        for start in range(0, len(rows), _ROWS_AT_ONCE)
-    )
-    write_records(folder / "dropped.parquet", batches, DROPPED_SCHEMA)
-    with (folder / "dropped.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in rows)
+def _write_dropped(folder: Path, finished: Finished) -> None:
+    path = folder / "dropped.parquet"
+    with (
+        (folder / "dropped.jsonl").open("w", encoding="utf-8") as lines,
+        RecordsWriter(path, DROPPED_SCHEMA) as writer,
+    ):
+        rows: list[dict[str, Any]] = []
+        for one in finished.dropped():
+            row = asdict(one)
+            rows.append({name: row[name] for name in _DROPPED_NAMES})
+            lines.write(json.dumps(rows[-1]) + "\n")
+            if len(rows) == _ROWS_AT_ONCE:
+                writer.write(pa.RecordBatch.from_pylist(rows, schema=DROPPED_SCHEMA))
+                rows.clear()
+        writer.write(pa.RecordBatch.from_pylist(rows, schema=DROPPED_SCHEMA))
 
 
-def _write_splits(folder: Path, curated: Curated) -> None:
+def _write_memory(folder: Path, finished: Finished, before: Mapping[str, Remembered]) -> None:
     """Only what is new, or was decided anew: most records keep what is remembered."""
-    before = dict(_remembered(folder))
     with (folder / "splits.jsonl").open("w", encoding="utf-8") as lines:
-        for one in curated.records:
-            known = before.get(one.record.record_key)
-            if known is None or known.split != one.split:
-                old = known.split if known else ""
-                lines.write(json.dumps([one.record.record_key, one.cluster, one.split, old]) + "\n")
+        for batch in finished.batches():
+            columns = [batch.column(name).to_pylist() for name in ("record_key", "cluster", "split")]
+            for key, cluster, split in zip(*columns, strict=True):
+                known = before.get(key)
+                if known is None or known.split != split:
+                    lines.write(json.dumps([key, cluster, split, known.split if known else ""]) + "\n")

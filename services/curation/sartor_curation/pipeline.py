@@ -1,82 +1,197 @@
-"""The steps in their order, from records to curated records and a report. Runs as a library: no service
-needed."""
+"""From the records of a snapshot to curated ones and a report, shard by shard. Runs as a library too."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
-from sartor_datasets.arrow import CuratedRecord
+import numpy as np
+import pyarrow as pa
+from sartor_datasets.arrow import CURATED_SCHEMA, CuratedRecord, batch_to_curated, records_to_batch
 from sartor_datasets.records import Record
-from sartor_text.pii import regions_of
 
+from sartor_curation.features import KINDS, SCALARS, SPLITS, hashed
+from sartor_curation.global_steps import compare, split
+from sartor_curation.index import Index, Remembered, Texts, read_batch, remembered_of
 from sartor_curation.policy import Policy
-from sartor_curation.report import Report, StepReport, make_report
-from sartor_curation.steps.contradictions import handle_contradictions
-from sartor_curation.steps.exact_duplicates import drop_exact_duplicates
-from sartor_curation.steps.instructions import render_instructions
-from sartor_curation.steps.item import Item
-from sartor_curation.steps.languages import keep_languages
-from sartor_curation.steps.leakage import drop_leaks
-from sartor_curation.steps.lengths import CountTokens, drop_too_long, drop_too_short
-from sartor_curation.steps.missing_fields import drop_missing_fields
-from sartor_curation.steps.near_duplicates import drop_near_duplicates
-from sartor_curation.steps.normalisation import normalise_texts
-from sartor_curation.steps.outcome import Dropped, Outcome
-from sartor_curation.steps.personal_data import handle_personal_data
-from sartor_curation.steps.questions import distinct_questions
-from sartor_curation.steps.splits import Assigned, Remembered, Shares, assign_splits
+from sartor_curation.report import Report, make_report
+from sartor_curation.shard_work import (
+    DroppedRecord,
+    Prepare,
+    Render,
+    dropped_records,
+    prepare,
+    read_dropped,
+    render,
+)
+from sartor_curation.shards import Executor, Inline, Workspace, cut, fingerprint
+from sartor_curation.steps.lengths import CountTokens
+from sartor_curation.steps.outcome import Dropped
+from sartor_curation.steps.splits import Assigned
+from sartor_curation.tally import StepReport
 
-Step = Callable[[Sequence[Item]], Outcome]
+VERSION = 1
+"""Of what shards hold: another one makes them anew."""
 
 
 class Progress(Protocol):
-    """Told before each step what comes, how much is done (0 to 1) and how many records are left."""
+    """Told what comes, how much is done (0 to 1) and how many records are left."""
 
     def __call__(self, fraction: float, *, stage: str, records: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class DroppedBy:
-    """A dropped record and the step that dropped it."""
+def _silent(fraction: float, *, stage: str, records: int) -> None:
+    """Nobody wants to know."""
 
-    step: str
-    dropped: Dropped
+
+@dataclass(slots=True)
+class Pipeline:
+    """One policy applied to one snapshot, in a folder where finished shards stay finished.
+
+    Args:
+        source: what the records are, such as a snapshot's name and digest: shards of another source in the
+            folder are made anew.
+        remembered: what earlier curations of this dataset decided, by record key.
+    """
+
+    policy: Policy
+    folder: Path
+    count_tokens: CountTokens
+    source: str
+    remembered: Mapping[str, Remembered] = field(default_factory=dict)
+    executor: Executor = field(default_factory=Inline)
+    progress: Progress = _silent
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Finished:
+        """Curate batches of RECORD_SCHEMA, oldest first: of duplicates the oldest stays."""
+        workspace = Workspace(self.folder)
+        self.progress(0.0, stage="read", records=0)
+        sizes = cut(workspace, batches, fingerprint(VERSION, self.source))
+        made_from = fingerprint(VERSION, self.source, self.policy.to_spec())
+        self._prepare(workspace, sizes, made_from)
+        index, notes = _index(workspace, len(sizes), made_from, self.remembered)
+        self.progress(0.55, stage="compare", records=len(index))
+        dropped, reports = compare(index, self.policy)
+        labels = sorted({label for note in notes for label in note["labels"]})
+        rendered = self._render(workspace, index, notes, labels, made_from)
+        _take_out_too_long(index, workspace, len(sizes))
+        self.progress(0.9, stage="splits", records=int(index.alive.sum()))
+        assigned, leaks, last = split(index, self.policy)
+        dropped["splits"] = leaks
+        steps = [*_summed(notes), *reports, *_summed(rendered), last]
+        return Finished(workspace, self.policy, index, assigned, dropped, steps, notes)
+
+    def _prepare(self, workspace: Workspace, sizes: Sequence[int], made_from: str) -> None:
+        workspace.stage("prepared")
+        documents_only = self._documents_only(workspace, len(sizes))
+        tasks = [
+            Prepare(workspace.folder, number, made_from, self.policy, documents_only)
+            for number in range(len(sizes))
+        ]
+        for done, _ in enumerate(self.executor.run(prepare, tasks), 1):
+            self.progress(0.05 + 0.5 * done / len(tasks), stage="prepare", records=sum(sizes))
+
+    def _documents_only(self, workspace: Workspace, count: int) -> bool:
+        shards = (read_batch(workspace.shard("input", number)) for number in range(count))
+        kinds = [set(shard.column("kind").unique().to_pylist()) for shard in shards]
+        return bool(kinds) and all(of_shard == {"document"} for of_shard in kinds)
+
+    def _render(
+        self,
+        workspace: Workspace,
+        index: Index,
+        notes: Sequence[Mapping[str, Any]],
+        labels: Sequence[str],
+        made_from: str,
+    ) -> list[dict[str, Any]]:
+        workspace.stage("rendered")
+        tasks: list[Render] = []
+        labels = _kept_labels(index, labels)
+        for number, (low, high) in enumerate(_ranges(notes)):
+            gone = tuple(np.flatnonzero(~index.alive[low:high]).tolist())
+            of = fingerprint(made_from, gone, labels)
+            tasks.append(Render(workspace.folder, number, of, self.policy, labels, gone, self.count_tokens))
+        for done, _ in enumerate(self.executor.run(render, tasks), 1):
+            share = 0.65 + 0.25 * done / len(tasks)
+            self.progress(share, stage="render", records=int(index.alive.sum()))
+        found = [workspace.note("rendered", task.number, task.fingerprint) for task in tasks]
+        return [note for note in found if note is not None]
+
+
+@dataclass(slots=True)
+class Finished:
+    """What curation made of a snapshot; every record read is either kept or dropped."""
+
+    workspace: Workspace
+    policy: Policy
+    index: Index
+    assigned: Assigned
+    by_step: Mapping[str, Sequence[Dropped]]
+    steps: Sequence[StepReport]
+    notes: Sequence[Mapping[str, Any]]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """What was kept, shard by shard, as batches of CURATED_SCHEMA with `changed` at their end."""
+        splits = np.zeros(len(self.index), dtype=np.uint8)
+        clusters = np.empty(len(self.index), dtype=object)
+        splits[self.assigned.rows] = self.assigned.splits
+        clusters[self.assigned.rows] = self.assigned.clusters
+        for number, (low, high) in enumerate(_ranges(self.notes)):
+            batch = read_batch(self.workspace.shard("rendered", number))
+            places = self.index.scalars["place"][low:high]
+            rows = low + np.searchsorted(places, batch.column("place").to_numpy())
+            alive = self.index.alive[rows]
+            batch, rows = batch.filter(pa.array(alive)), rows[alive]
+            names = [SPLITS[code] for code in splits[rows].tolist()]
+            found = {
+                "split": pa.array(names, pa.string()),
+                "cluster": pa.array(clusters[rows].tolist(), pa.string()),
+            }
+            columns = [
+                found[name] if name in found else batch.column(name)
+                for name in (*CURATED_SCHEMA.names, "place", "changed")
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=_CURATED)
+
+    def dropped(self) -> Iterator[DroppedRecord]:
+        """What was dropped, in the snapshot's order."""
+        for number, (low, high) in enumerate(_ranges(self.notes)):
+            found = read_dropped(self.workspace.shard("prepared", number, "jsonl"))
+            found += read_dropped(self.workspace.shard("rendered", number, "jsonl"))
+            batch = read_batch(self.workspace.shard("prepared", number))
+            for step, dropped in self.by_step.items():
+                mine = [
+                    Dropped(one.row - low, one.reason, one.detail, one.other_key)
+                    for one in dropped
+                    if low <= one.row < high
+                ]
+                found += dropped_records(batch, step, mine)
+            yield from sorted(found, key=lambda one: one.place)
+
+    def report(self) -> Report:
+        """The report on it."""
+        return make_report(self)
+
+
+_CURATED = pa.schema(
+    [
+        *CURATED_SCHEMA,
+        pa.field("place", pa.int64(), nullable=False),
+        pa.field("changed", pa.bool_(), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Curated:
-    """What curation made of the records: every record read is either in `records` or in `dropped`."""
+    """A small snapshot's outcome, all in memory."""
 
     records: list[CuratedRecord]
-    dropped: list[DroppedBy]
+    dropped: list[DroppedRecord]
     report: Report
-
-
-def steps_of(policy: Policy, count_tokens: CountTokens) -> dict[str, Step]:
-    """The steps before the split, in their order.
-
-    Texts are brought into one form first, since all others compare them. Personal data goes before
-    duplicates are
-    searched: what differs in a telephone number only is the same to a model that never sees it.
-    Contradictions come before duplicates: three equal answers against one are a majority, and two answers
-    that differ in one number would look like near duplicates. Tokens are counted of what training will see.
-    """
-    regions = regions_of(policy.languages)
-    return {
-        "normalise": normalise_texts,
-        "missing_fields": drop_missing_fields,
-        "personal_data": lambda items: handle_personal_data(items, policy.pii_action, regions),
-        "languages": lambda items: keep_languages(items, policy.languages),
-        "too_short": lambda items: drop_too_short(items, policy.min_characters),
-        "contradictions": lambda items: handle_contradictions(items, policy.contradiction_action),
-        "exact_duplicates": drop_exact_duplicates,
-        "near_duplicates": lambda items: drop_near_duplicates(items, policy.near_duplicate_threshold),
-        "instructions": lambda items: render_instructions(items, policy.label_instruction),
-        "too_long": lambda items: drop_too_long(items, count_tokens, policy.max_tokens),
-    }
 
 
 def curate(
@@ -84,65 +199,75 @@ def curate(
     policy: Policy,
     count_tokens: CountTokens,
     remembered: Mapping[str, Remembered] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = _silent,
 ) -> Curated:
-    """Run all steps over the live records of a snapshot.
+    """Run all steps over some records, oldest first, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = Pipeline(
+            policy, Path(folder), count_tokens, "records", remembered or {}, progress=progress
+        )
+        finished = pipeline.run([records_to_batch(list(records))])
+        kept = [one for batch in finished.batches() for one in batch_to_curated(batch)]
+        return Curated(kept, list(finished.dropped()), finished.report())
 
-    Args:
-        records: oldest first; of duplicates the oldest stays.
-        remembered: what earlier curations of this dataset decided, by record key.
-    """
-    remembered = remembered or {}
-    read = [Item(record, place) for place, record in enumerate(records) if record.op == "upsert"]
-    items = [_with_memory(item, remembered) for item in read]
-    steps = steps_of(policy, count_tokens)
-    dropped: list[DroppedBy] = []
-    reports: list[StepReport] = []
-    for number, (name, step) in enumerate(steps.items()):
-        if progress:
-            progress(number / (len(steps) + 2), stage=name, records=len(items))
-        started = time.perf_counter()
-        outcome = step(items)
-        reports.append(StepReport.of(name, len(items), outcome, time.perf_counter() - started))
-        dropped += [DroppedBy(name, one) for one in outcome.dropped]
-        items = outcome.kept
-    if progress:
-        progress(len(steps) / (len(steps) + 2), stage="splits", records=len(items))
-    assigned, leaks, split_report = split(items, policy, remembered)
-    dropped += [DroppedBy("splits", one) for one in leaks]
-    dropped.sort(key=lambda one: one.dropped.item.place)
-    report = make_report(policy, read, assigned, dropped, [*reports, split_report])
-    curated = [
-        CuratedRecord(a.item.record, a.split, a.cluster, a.item.language, a.item.tokens) for a in assigned
+
+def _ranges(notes: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """Rows of the index that each prepared shard has."""
+    ends = np.cumsum([note["rows"] for note in notes], dtype=np.int64).tolist()
+    return list(zip([0, *ends], ends, strict=False))
+
+
+def _index(
+    workspace: Workspace, count: int, made_from: str, remembered: Mapping[str, Remembered]
+) -> tuple[Index, list[dict[str, Any]]]:
+    found = [workspace.note("prepared", number, made_from) for number in range(count)]
+    notes = [note for note in found if note is not None]
+    shards = [workspace.shard("prepared", number) for number in range(count)]
+    keys = pa.chunked_array([read_batch(shard).column("record_key") for shard in shards], pa.string())
+    scalars = [np.load(workspace.shard("prepared", number, "npy")) for number in range(count)]
+    names = notes[0]["signatures"] if notes else []
+    signatures = {name: _joined(workspace, name, [note["rows"] for note in notes]) for name in names}
+    signatures = signatures or {"both": np.zeros((0, 1), dtype=np.uint32)}
+    combined = keys.combine_chunks()
+    together = np.concatenate(scalars) if scalars else np.zeros(0, dtype=SCALARS)
+    codes, clusters = remembered_of(combined, remembered)
+    texts = Texts(shards, [note["rows"] for note in notes])
+    return Index(combined, together, signatures, texts, codes, clusters), notes
+
+
+def _joined(workspace: Workspace, name: str, rows: Sequence[int]) -> Any:
+    """The signatures of all shards in one mapped file."""
+    parts = [workspace.shard("prepared", number, f"{name}.npy") for number in range(len(rows))]
+    width = np.load(parts[0], mmap_mode="r").shape[1]
+    path = workspace.folder / f"{name}.npy"
+    joined = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint32, shape=(max(sum(rows), 1), width))
+    start = 0
+    for part, count in zip(parts, rows, strict=True):
+        joined[start : start + count] = np.load(part)
+        start += count
+    joined.flush()
+    return joined
+
+
+def _kept_labels(index: Index, labels: Sequence[str]) -> list[str]:
+    """The labels of records that are alive."""
+    labelled = index.rows[index.scalars["kind"][index.rows] == KINDS.index("labelled")]
+    alive = set(index.scalars["label"][labelled].tolist())
+    return [label for label in labels if hashed(label) in alive]
+
+
+def _take_out_too_long(index: Index, workspace: Workspace, count: int) -> None:
+    places = [
+        one.place for n in range(count) for one in read_dropped(workspace.shard("rendered", n, "jsonl"))
     ]
-    return Curated(curated, dropped, report)
+    if places:
+        index.alive[np.searchsorted(index.scalars["place"], places)] = False
 
 
-def split(
-    items: Sequence[Item], policy: Policy, remembered: Mapping[str, Remembered]
-) -> tuple[list[Assigned], list[Dropped], StepReport]:
-    """The items that stay with their splits, those that would give a held-out question away, and what
-    happened."""
-    started = time.perf_counter()
-    questions = distinct_questions(items, policy.near_duplicate_threshold, slots=False, frames=False)
-    shares = Shares(validation=policy.validation_share, test=policy.test_share)
-    assigned, leaks = drop_leaks(
-        assign_splits(items, questions, shares, policy.dataset, remembered), questions
-    )
-    largest = max((len(cluster) for cluster in questions.clusters()), default=0)
-    figures = {
-        "questions": len(questions.folded),
-        "clusters": len({one.cluster for one in assigned}),
-        "questions_in_largest_cluster": largest,
-        "remembered": sum(bool(one.item.remembered_split) for one in assigned),
-        "tested_after_training": sum(
-            one.split == "test" and one.item.remembered_split == "train" for one in assigned
-        ),
-    }
-    outcome = Outcome([one.item for one in assigned], leaks, figures=figures)
-    return assigned, leaks, StepReport.of("splits", len(items), outcome, time.perf_counter() - started)
-
-
-def _with_memory(item: Item, remembered: Mapping[str, Remembered]) -> Item:
-    known = remembered.get(item.key)
-    return replace(item, remembered_split=known.split) if known else item
+def _summed(notes: Sequence[Mapping[str, Any]]) -> list[StepReport]:
+    """The reports of each step over all shards."""
+    total: dict[str, StepReport] = {}
+    for note in notes:
+        for one in map(StepReport.from_json, note["steps"]):
+            total[one.name] = total[one.name].plus(one) if one.name in total else one
+    return list(total.values())

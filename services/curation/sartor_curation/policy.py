@@ -24,6 +24,15 @@ class ContradictionAction(StrEnum):
     REPORT = "REPORT"
 
 
+class Preset(StrEnum):
+    """What kind of data the policy is for: which steps run, and how strict they are."""
+
+    INSTRUCTIONS = "INSTRUCTIONS"
+    CLASSIFICATION = "CLASSIFICATION"
+    PREFERENCE = "PREFERENCE"
+    CORPUS = "CORPUS"
+
+
 DEFAULT_THRESHOLD = 0.8
 DEFAULT_INSTRUCTION = "Classify the text. Answer with one of: {labels}.\n\n{text}"
 
@@ -43,10 +52,17 @@ class Policy:
     validation_share: float = 0.0
     test_share: float = 0.0
     label_instruction: str = DEFAULT_INSTRUCTION
+    preset: Preset = Preset.INSTRUCTIONS
+    represented: tuple[str, ...] = ()
+    """Attributes whose values should all be represented, such as language or region."""
 
     def to_spec(self) -> dict[str, Any]:
         """The policy as plain JSON values."""
-        return {**asdict(self), "languages": list(self.languages)}
+        return {
+            **asdict(self),
+            "languages": list(self.languages),
+            "represented": list(self.represented),
+        }
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Policy:
@@ -57,6 +73,8 @@ class Policy:
             **{
                 **values,
                 "languages": tuple(values.get("languages", ())),
+                "represented": tuple(values.get("represented", ())),
+                "preset": Preset(values.get("preset", Preset.INSTRUCTIONS)),
                 "pii_action": PiiAction(values.get("pii_action", PiiAction.MASK)),
                 "contradiction_action": ContradictionAction(
                     values.get("contradiction_action", ContradictionAction.DROP_MINORITY)

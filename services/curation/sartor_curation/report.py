@@ -4,51 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
-from sartor_curation.policy import Policy
-from sartor_curation.steps.excerpts import excerpt
-from sartor_curation.steps.item import Item, shown_text, whole_text
-from sartor_curation.steps.outcome import SAMPLES, Outcome, Sample
-from sartor_curation.steps.splits import Assigned
+from sartor_curation.steps.outcome import SAMPLES
+from sartor_curation.tally import StepReport, Tally, add_all
 from sartor_curation.warning_signs import WarningSign, warnings_for
 
 if TYPE_CHECKING:
-    from sartor_curation.pipeline import DroppedBy
+    from sartor_curation.pipeline import Finished
 
 SCHEMA_VERSION = 1
 _BINS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What one step read, dropped and changed, in records."""
-
-    name: str
-    read: int
-    kept: int
-    dropped_by_reason: Mapping[str, int]
-    changed: Mapping[str, int]
-    figures: Mapping[str, Any]
-    samples: Sequence[Sample]
-    seconds: float
-
-    @classmethod
-    def of(cls, name: str, read: int, outcome: Outcome, seconds: float) -> StepReport:
-        reasons = Counter(one.reason.value for one in outcome.dropped)
-        return cls(
-            name=name,
-            read=read,
-            kept=len(outcome.kept),
-            dropped_by_reason=dict(reasons),
-            changed=dict(outcome.changed),
-            figures=outcome.figures,
-            samples=outcome.samples,
-            seconds=round(seconds, 3),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,72 +84,62 @@ class Report:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
 
 
-def make_report(
-    policy: Policy,
-    read: Sequence[Item],
-    assigned: Sequence[Assigned],
-    dropped: Sequence[DroppedBy],
-    steps: Sequence[StepReport],
-) -> Report:
-    """The report on a run of the pipeline over `read`."""
-    kept = [one.item for one in assigned]
-    originals = {item.place: item.record for item in read}
-    reasons = Counter(one.dropped.reason.value for one in dropped)
+def make_report(finished: Finished) -> Report:
+    """The report on a run of the pipeline."""
+    policy, steps = finished.policy, list(finished.steps)
+    before = add_all(Tally.from_json(note["before"]) for note in finished.notes)
+    after, splits, train_labels = _kept(finished)
+    reasons: Counter[str] = Counter()
+    samples: list[DropSample] = []
+    for one in finished.dropped():
+        reasons[one.reason] += 1
+        if reasons[one.reason] <= SAMPLES:
+            samples.append(DropSample(one.record_key, one.reason, one.detail, one.excerpt))
     changed = sum((Counter(step.changed) for step in steps), Counter[str]())
-    found: Mapping[str, int] = {step.name: step.figures for step in steps}["languages"]["found"]
-    splits = _splits(assigned)
-    labelled = [item for item in read if item.record.kind == "labelled"]
+    found: Mapping[str, int] = {step.name: step.figures for step in steps}.get("languages", {}).get(
+        "found", {}
+    )
+    read, kept = sum(before.kinds.values()), sum(after.kinds.values())
     return Report(
         policy=policy.to_spec(),
-        read=len(read),
-        kept=len(kept),
-        dropped=len(dropped),
-        changed=sum(_texts_changed(item, originals) for item in kept),
+        read=read,
+        kept=kept,
+        dropped=sum(reasons.values()),
+        changed=after.changed,
         dropped_by_reason=dict(reasons.most_common()),
         changed_by_kind=dict(changed.most_common()),
         steps=steps,
         splits=splits,
-        kinds=_both((item.record.kind for item in read), (item.record.kind for item in kept)),
-        languages={"before": dict(found), "after": dict(Counter(item.language for item in kept))},
-        labels=_both(
-            (item.record.label for item in labelled if item.record.label),
-            (item.record.label for item in kept if item.record.kind == "labelled"),
-        ),
-        sources=_both((item.record.source for item in read), (item.record.source for item in kept)),
-        characters=_distributions(
-            {"before": [len(whole_text(i.record)) for i in read], "after": [_kept_length(i) for i in kept]}
-        ),
-        tokens=_distributions({"after": [item.tokens for item in kept]}),
-        drop_samples=_drop_samples(dropped),
-        warnings=warnings_for(policy, len(read), reasons, steps, splits, assigned),
+        kinds=_both(before.kinds, after.kinds),
+        languages={"before": dict(found), "after": dict(after.languages)},
+        labels=_both(before.labels, after.labels),
+        sources=_both(before.sources, after.sources),
+        characters=_distributions({"before": before.characters, "after": after.characters}),
+        tokens=_distributions({"after": after.tokens}),
+        drop_samples=samples,
+        warnings=warnings_for(policy, read, reasons, steps, splits, train_labels),
     )
 
 
-def _texts_changed(item: Item, originals: Mapping[int, Any]) -> bool:
-    original = originals[item.place]
-    if item.record.kind == "chat":
-        return bool(item.record.messages != original.messages)
-    return bool(item.record.text != original.text or item.record.label != original.label)
+def _kept(finished: Finished) -> tuple[Tally, list[SplitReport], Counter[str]]:
+    """Figures of what was kept, of each split, and of the labels that are trained on."""
+    total = Tally()
+    records, tokens, labels = Counter[str](), Counter[str](), Counter[str]()
+    clusters: dict[str, set[str]] = {split: set() for split in ("train", "validation", "test")}
+    for batch in finished.batches():
+        total.add(Tally.of(batch, finished.policy.represented, rendered=True))
+        columns = [batch.column(name).to_pylist() for name in ("split", "cluster", "tokens", "kind", "label")]
+        for split, cluster, count, kind, label in zip(*columns, strict=True):
+            records[split] += 1
+            tokens[split] += count
+            clusters[split].add(cluster)
+            labels[label] += split == "train" and kind == "labelled"
+    splits = [SplitReport(name, records[name], len(ids), tokens[name]) for name, ids in clusters.items()]
+    return total, splits, +labels
 
 
-def _kept_length(item: Item) -> int:
-    record = item.record
-    if record.kind == "chat":
-        return len(whole_text(record))
-    return len(record.text) + len(record.label) + bool(record.label)  # without the rendered instruction
-
-
-def _splits(assigned: Sequence[Assigned]) -> list[SplitReport]:
-    reports = []
-    for split in ("train", "validation", "test"):
-        mine = [one for one in assigned if one.split == split]
-        clusters = len({one.cluster for one in mine})
-        reports.append(SplitReport(split, len(mine), clusters, sum(one.item.tokens for one in mine)))
-    return reports
-
-
-def _both(before: Iterable[str], after: Iterable[str]) -> dict[str, dict[str, int]]:
-    return {"before": dict(Counter(before).most_common()), "after": dict(Counter(after).most_common())}
+def _both(before: Counter[str], after: Counter[str]) -> dict[str, dict[str, int]]:
+    return {"before": dict(before.most_common()), "after": dict(after.most_common())}
 
 
 def _distributions(values: Mapping[str, Sequence[int]]) -> dict[str, Distribution]:
@@ -214,17 +173,3 @@ def _quantile(values: Sequence[int], share: float) -> float:
     if len(values) == 1:
         return float(values[0])
     return quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
-
-
-def _drop_samples(dropped: Sequence[DroppedBy]) -> list[DropSample]:
-    shown: Counter[str] = Counter()
-    samples: list[DropSample] = []
-    for one in dropped:
-        reason = one.dropped.reason.value
-        shown[reason] += 1
-        if shown[reason] <= SAMPLES:
-            record = one.dropped.item.record
-            samples.append(
-                DropSample(record.record_key, reason, one.dropped.detail, excerpt(shown_text(record)))
-            )
-    return samples

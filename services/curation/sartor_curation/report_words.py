@@ -26,6 +26,18 @@ REASONS: Mapping[str, Words] = {
     "TOO_LONG": Words(
         "Too long", "The record has more tokens than the policy allows; the model would see it cut."
     ),
+    "SECRET": Words("Secret", "It contains a key, token or password that a model could repeat."),
+    "BOILERPLATE": Words("Boilerplate", "Nothing is left without navigation, cookie notices and the like."),
+    "LOW_QUALITY": Words(
+        "Poor text", "It does not look like prose people wrote: lists, fragments, symbols, no sentences."
+    ),
+    "REPETITION": Words("Repetitive text", "Too much of it is the same lines or phrases again and again."),
+    "MISLABELLED": Words(
+        "Probably mislabelled", "A classifier trained on the other records is sure of another label."
+    ),
+    "CONTAMINATED": Words(
+        "In an evaluation suite", "It shares long passages with what models are evaluated on."
+    ),
     "CONTRADICTION": Words(
         "Contradiction", "The same question has another answer elsewhere, so one is wrong."
     ),

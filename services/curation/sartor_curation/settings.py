@@ -9,4 +9,7 @@ from sartor_platform.settings import PlatformSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurationSettings(PlatformSettings):
-    """What curation needs to know: so far nothing beyond the platform's settings."""
+    """What curation needs to know beyond the platform's settings."""
+
+    compute_processes: int = 0
+    """Processes that work on the shards of one snapshot; 0 is one a core."""

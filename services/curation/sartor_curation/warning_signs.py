@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from sartor_curation.policy import Policy
 from sartor_curation.steps.outcome import Reason
-from sartor_curation.steps.splits import Assigned
+from sartor_curation.tally import StepReport
 
 if TYPE_CHECKING:
-    from sartor_curation.report import SplitReport, StepReport
+    from sartor_curation.report import SplitReport
 
 _FEW_RECORDS = 50
 _FEW_HELD_OUT = 30
@@ -36,7 +36,7 @@ def warnings_for(
     reasons: Mapping[str, int],
     steps: Sequence[StepReport],
     splits: Sequence[SplitReport],
-    assigned: Sequence[Assigned],
+    train_labels: Counter[str],
 ) -> list[WarningSign]:
     """Everything worth saying about this curation."""
     figures = {step.name: step.figures for step in steps}["splits"]
@@ -45,7 +45,7 @@ def warnings_for(
         *_about_drops(read, reasons),
         *_about_clusters(figures.get("questions_in_largest_cluster", 0), figures.get("questions", 0)),
         *_about_memory(figures.get("tested_after_training", 0)),
-        *_about_labels([one for one in assigned if one.split == "train"]),
+        *_about_labels(train_labels),
     ]
 
 
@@ -114,8 +114,7 @@ def _about_memory(tested_after_training: int) -> list[WarningSign]:
     return [WarningSign("TESTED_AFTER_TRAINING", message)]
 
 
-def _about_labels(train: Sequence[Assigned]) -> list[WarningSign]:
-    counts = Counter(one.item.record.label for one in train if one.item.record.kind == "labelled")
+def _about_labels(counts: Counter[str]) -> list[WarningSign]:
     found: list[WarningSign] = []
     rare = sorted(label for label, count in counts.items() if count < _FEW_OF_A_LABEL)
     if rare:

@@ -62,6 +62,7 @@ def stage_curation(context: JobContext) -> dict[str, Any]:
         "snapshot_manifest": str(manifest),
         "tokenizer": str(_stage_tokenizer(context, model)),
         "about": _about(curation, policy),
+        "processes": context.runtime.settings.compute_processes,
     }
 
 

@@ -118,7 +118,7 @@ def count_words(texts: Sequence[str]) -> list[int]:
 
 def reasons(curated: Curated) -> dict[str, str]:
     """Reason of each dropped record by its key."""
-    return {one.dropped.item.key: one.dropped.reason.value for one in curated.dropped}
+    return {one.record_key: one.reason for one in curated.dropped}
 
 
 def splits(curated: Curated) -> dict[str, str]:

@@ -212,7 +212,7 @@ def test_chains_of_similar_records_do_not_swallow_each_other() -> None:
         for n in range(5)
     ]
     curated = curate(chain, policy(languages=(), near_duplicate_threshold=0.7), count_words)
-    gone = {one.dropped.item.key: one.dropped.other_key for one in curated.dropped}
+    gone = {one.record_key: one.other_key for one in curated.dropped}
     assert all(other not in gone for other in gone.values())
     assert gone == {"c1": "c0", "c3": "c2"}
 
@@ -247,7 +247,7 @@ def test_the_report_adds_up_and_is_json() -> None:
     curated = curate(records, policy(), count_words)
     report = json.loads(curated.report.to_json())
     assert report["read"] == len(records) == report["kept"] + report["dropped"]
-    assert report["dropped_by_reason"] == dict(Counter(one.dropped.reason.value for one in curated.dropped))
+    assert report["dropped_by_reason"] == dict(Counter(one.reason for one in curated.dropped))
     assert sum(split["records"] for split in report["splits"]) == report["kept"]
     assert sum(split["tokens"] for split in report["splits"]) == report["tokens"]["after"]["total"]
     for step, after in zip(report["steps"], report["steps"][1:], strict=False):

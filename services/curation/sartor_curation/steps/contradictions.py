@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from sartor_text.clusters import UnionFind
+from sartor_text.minhash import Pair
 from sartor_text.shingles import fold
 
+from sartor_curation.index import Index
 from sartor_curation.policy import ContradictionAction
 from sartor_curation.steps.excerpts import excerpt
-from sartor_curation.steps.item import Item, answer, question
-from sartor_curation.steps.outcome import Dropped, Outcome, Reason
-from sartor_curation.steps.questions import distinct_questions, same_question
+from sartor_curation.steps.outcome import Dropped, Reason, Verdict
+from sartor_curation.steps.questions import Questions, asking, distinct_questions, same_question
 
+_PAIRS_AT_ONCE = 4096
 _CANDIDATES = 0.7  # similarity of questions that are looked at word by word
 _SHARED_WORDS = 0.6  # answers that share less of their words say different things
 _LISTED = 50
@@ -30,18 +34,18 @@ _UNIT = re.compile(r"(minut|hour|day|week|month|year|stund|tag|woche|monat|jahr)
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """Records that give one answer."""
+class _Group:
+    """Records that ask the same, the older first: their rows in the index, questions, answers and kind."""
 
-    items: list[Item]
+    rows: list[int]
+    keys: list[str]
+    questions: list[str]
+    answers: list[str]
+    kind: str
 
-    @property
-    def keys(self) -> list[str]:
-        return [item.key for item in self.items]
 
-
-def handle_contradictions(items: Sequence[Item], action: ContradictionAction) -> Outcome:
-    """Items whose question has one answer only.
+def find_contradictions(index: Index, action: ContradictionAction) -> Verdict:
+    """Records whose question has another answer elsewhere.
 
     Two questions are one if they differ in wording alone (`same_question`). Two answers differ if they are
     different labels; if each has a quantity that the other has not ("14 days", "a month"); if they are alike
@@ -53,11 +57,12 @@ def handle_contradictions(items: Sequence[Item], action: ContradictionAction) ->
     dropped: dict[int, Dropped] = {}
     listed: list[dict[str, Any]] = []
     count = open_questions = 0
-    for group in _groups(items):
+    for rows in _groups(index):
+        group = _read(index, rows)
         sides = _sides(group)
         if len(sides) < 2:
             continue
-        if len(sides) > _OPEN and group[0].record.kind == "chat":
+        if len(sides) > _OPEN and group.kind == "chat":
             open_questions += 1
             continue
         count += 1
@@ -65,58 +70,83 @@ def handle_contradictions(items: Sequence[Item], action: ContradictionAction) ->
         for number, side in enumerate(sides):
             if number != keeps and action is not ContradictionAction.REPORT:
                 other = sides[keeps] if keeps is not None else next(s for s in sides if s is not side)
-                for item in side.items:
-                    dropped[item.place] = _drop(item, other, keeps is not None)
+                for one in side:
+                    dropped[group.rows[one]] = _drop(group, one, other[0], keeps is not None)
         if len(listed) < _LISTED:
-            listed.append(_shown(sides, keeps, action))
-    return Outcome(
-        [item for item in items if item.place not in dropped],
-        [dropped[place] for place in sorted(dropped)],
-        figures={
-            "count": count,
-            "open_questions": open_questions,
-            "action": action.value,
-            "contradictions": listed,
-        },
-    )
+            listed.append(_shown(group, sides, keeps, action))
+    figures = {
+        "count": count,
+        "open_questions": open_questions,
+        "action": action.value,
+        "contradictions": listed,
+    }
+    return Verdict([dropped[row] for row in sorted(dropped)], figures)
 
 
-def _groups(items: Sequence[Item]) -> list[list[Item]]:
-    """Items that ask the same, of one partition and frame; documents ask nothing."""
-    groups: list[list[Item]] = []
-    asking = [item for item in items if item.record.kind != "document"]
-    for partition in sorted({item.partition for item in asking}):
-        mine = [item for item in asking if item.partition == partition]
-        questions = distinct_questions(mine, _CANDIDATES, slots=True, frames=True)
-        sets = UnionFind(len(questions.folded))
-        for pair in questions.pairs:
-            if same_question(questions.folded[pair.first], questions.folded[pair.second]):
+def _groups(index: Index) -> list[list[int]]:
+    """Rows that ask the same, of one partition and frame, and do not all answer the same."""
+    groups: list[list[int]] = []
+    every, partition, answers = asking(index), index.partition, index.scalars["answer"]
+    for code in np.unique(partition[every]).tolist():
+        questions = distinct_questions(
+            index, every[partition[every] == code], _CANDIDATES, slots=True, frames=True
+        )
+        sets = UnionFind(len(questions.first))
+        for pair, same in _compared(index, questions):
+            if same:
                 sets.union(pair.first, pair.second)
-        for cluster in sets.clusters().values():
-            group = [item for number in cluster for item in questions.members[number]]
-            if len(group) > 1:
-                groups.append(sorted(group, key=lambda item: item.place))
+        number = np.array([sets.find(one) for one in range(len(questions.first))], dtype=np.int64)
+        cluster = number[questions.number]
+        order = np.argsort(cluster, kind="stable")
+        rows, cluster = questions.rows[order], cluster[order]
+        for low, high in pairwise([0, *(np.flatnonzero(np.diff(cluster)) + 1).tolist(), len(rows)]):
+            if high - low > 1 and len(np.unique(answers[rows[low:high]])) > 1:
+                groups.append(rows[low:high].tolist())
     return groups
 
 
-def _sides(group: Sequence[Item]) -> list[_Side]:
-    """The group by answer, the most frequent first; answers that agree through others are one side."""
-    by_answer: dict[str, list[Item]] = {}
-    for item in group:
-        by_answer.setdefault(fold(answer(item.record)), []).append(item)
+def _compared(index: Index, questions: Questions) -> Iterator[tuple[Pair, bool]]:
+    """Similar questions, and whether they are one."""
+    for start in range(0, len(questions.pairs), _PAIRS_AT_ONCE):
+        pairs = questions.pairs[start : start + _PAIRS_AT_ONCE]
+        needed = np.unique(questions.first[[one for pair in pairs for one in (pair.first, pair.second)]])
+        texts = index.texts.take(needed)
+        folded = {row: fold(texts.question(at)) for at, row in enumerate(needed.tolist())}
+        for pair in pairs:
+            first, second = int(questions.first[pair.first]), int(questions.first[pair.second])
+            yield pair, same_question(folded[first], folded[second])
+
+
+def _read(index: Index, rows: list[int]) -> _Group:
+    texts = index.texts.take(np.array(rows, dtype=np.int64))
+    places = range(len(rows))
+    return _Group(
+        rows,
+        [index.key(row) for row in rows],
+        [texts.question(at) for at in places],
+        [texts.answer(at) for at in places],
+        texts.kinds[0],
+    )
+
+
+def _sides(group: _Group) -> list[list[int]]:
+    """Places in the group by answer, the most frequent first; answers that agree through others are one
+    side."""
+    by_answer: dict[str, list[int]] = {}
+    for place, said in enumerate(group.answers):
+        by_answer.setdefault(fold(said), []).append(place)
     answers = list(by_answer)
-    labelled = group[0].record.kind == "labelled"
     sets = UnionFind(len(answers))
-    compared = 0 if labelled or len(answers) > _COMPARED else len(answers)
+    compared = 0 if group.kind == "labelled" or len(answers) > _COMPARED else len(answers)
     for first in range(compared):
         for second in range(first):
             if not differ(answers[first], answers[second]):
                 sets.union(first, second)
     sides = [
-        _Side([item for number in members for item in by_answer[answers[number]]])
+        [place for number in members for place in by_answer[answers[number]]]
         for members in sets.clusters().values()
     ]
-    return sorted(sides, key=lambda side: -len(side.items))
+    return sorted(sides, key=lambda side: -len(side))
 
 
 def differ(first: str, second: str) -> bool:
@@ -139,27 +169,29 @@ def _quantities(words: set[str]) -> set[str]:
     return units | {word for word in words if word[0].isdigit() or word in _QUANTITIES}
 
 
-def _kept_side(sides: Sequence[_Side], action: ContradictionAction) -> int | None:
-    if action is ContradictionAction.DROP_MINORITY and len(sides[0].items) > len(sides[1].items):
+def _kept_side(sides: Sequence[list[int]], action: ContradictionAction) -> int | None:
+    if action is ContradictionAction.DROP_MINORITY and len(sides[0]) > len(sides[1]):
         return 0
     return None
 
 
-def _drop(item: Item, other: _Side, other_stays: bool) -> Dropped:
+def _drop(group: _Group, one: int, other: int, other_stays: bool) -> Dropped:
     fate = "which more records say" if other_stays else "and neither is in the majority"
-    said = excerpt(answer(other.items[0].record), 80)
-    detail = f"the same question is answered differently by {other.keys[0]} (“{said}”), {fate}"
-    return Dropped(item, Reason.CONTRADICTION, detail, other.keys[0])
+    key, said = group.keys[other], excerpt(group.answers[other], 80)
+    detail = f"the same question is answered differently by {key} (“{said}”), {fate}"
+    return Dropped(group.rows[one], Reason.CONTRADICTION, detail, key)
 
 
-def _shown(sides: Sequence[_Side], keeps: int | None, action: ContradictionAction) -> dict[str, Any]:
+def _shown(
+    group: _Group, sides: Sequence[list[int]], keeps: int | None, action: ContradictionAction
+) -> dict[str, Any]:
     return {
-        "question": excerpt(question(sides[0].items[0].record)),
+        "question": excerpt(group.questions[sides[0][0]]),
         "sides": [
             {
-                "answer": excerpt(answer(side.items[0].record)),
-                "records": len(side.items),
-                "record_keys": side.keys[:10],
+                "answer": excerpt(group.answers[side[0]]),
+                "records": len(side),
+                "record_keys": [group.keys[one] for one in side[:10]],
                 "kept": action is ContradictionAction.REPORT or number == keeps,
             }
             for number, side in enumerate(sides)

@@ -1,36 +1,26 @@
 """Step: keeps one of records that say exactly the same."""
 
-from collections.abc import Sequence
+import numpy as np
 
-from sartor_curation.steps.item import HELD_OUT, Item, texts_of
-from sartor_curation.steps.outcome import Dropped, Outcome, Reason
+from sartor_curation.index import Index
+from sartor_curation.steps.outcome import Dropped, Reason, Verdict
 
 
-def drop_exact_duplicates(items: Sequence[Item]) -> Outcome:
-    """The first item of each content (kind, texts, roles, label) in its partition, in the order of their
-    claims.
+def find_exact_duplicates(index: Index) -> Verdict:
+    """All but the first record of each content (kind, texts, roles, label) in its partition, in the order of
+    their claims.
 
     Two records of one content but of different keys, attributes or times are duplicates.
     """
-    first: dict[tuple[object, ...], Item] = {}
-    dropped: list[Dropped] = []
-    for item in in_order_of_claim(items):
-        record = item.record
-        roles = tuple(message.role for message in record.messages)
-        content = (item.partition, record.kind, texts_of(record), roles, record.label)
-        kept = first.setdefault(content, item)
-        if kept is not item:
-            dropped.append(Dropped(item, Reason.EXACT_DUPLICATE, f"says the same as {kept.key}", kept.key))
-    return Outcome(sorted(first.values(), key=lambda item: item.place), dropped)
-
-
-def in_order_of_claim(items: Sequence[Item]) -> list[Item]:
-    """What was held out before comes first, then what was trained on, then the snapshot's order: the older
-    stays."""
-    return sorted(items, key=lambda item: (_claim(item.remembered_split), item.place))
-
-
-def _claim(remembered_split: str) -> int:
-    if remembered_split in HELD_OUT:
-        return 0
-    return 1 if remembered_split else 2
+    order = index.in_order_of_claim()
+    content, partition = index.scalars["content"][order], index.partition[order]
+    by_content = np.lexsort((np.arange(len(order)), partition, content))  # the first of equals stays first
+    ranked, content, partition = order[by_content], content[by_content], partition[by_content]
+    same = np.zeros(len(order), dtype=bool)
+    same[1:] = (content[1:] == content[:-1]) & (partition[1:] == partition[:-1])
+    heads = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
+    dropped = []
+    for at in np.flatnonzero(same).tolist():
+        key = index.key(ranked[heads[at]])
+        dropped.append(Dropped(int(ranked[at]), Reason.EXACT_DUPLICATE, f"says the same as {key}", key))
+    return Verdict(dropped)

@@ -1,35 +1,33 @@
 """Step: turns labelled texts into chats by the policy's instruction, so that training sees one shape only."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from sartor_datasets.records import Message
+import pyarrow as pa
 
-from sartor_curation.steps.item import Item
+from sartor_curation.steps.batches import Rows, with_texts, with_turns
 from sartor_curation.steps.outcome import Outcome
 
 
-def render_instructions(items: Sequence[Item], instruction: str) -> Outcome:
-    """All items; labelled ones have `messages`: the instruction as the question, the label as the answer.
+def render_instructions(batch: pa.RecordBatch, instruction: str, labels: Sequence[str]) -> Outcome:
+    """All records; labelled ones have `messages`: the instruction as the question, the label as the answer.
 
     Args:
-        instruction: contains {text}, and may contain {labels}: all labels of these items, sorted.
+        instruction: contains {text}, and may contain {labels}: `labels`, all that are kept, sorted.
     A document becomes one assistant turn: there is nothing to ask, all of it is learnt.
     """
-    labels = ", ".join(sorted({item.record.label for item in items if item.record.kind == "labelled"}))
-    return Outcome(
-        [_rendered(item, instruction, labels) for item in items], figures={"instruction": instruction}
-    )
-
-
-def _rendered(item: Item, instruction: str, labels: str) -> Item:
-    record = item.record
-    if record.kind == "labelled":
-        # In this order, so that a text which contains "{labels}" stays as it is.
-        asked = instruction.replace("{labels}", labels).replace("{text}", record.text, 1)
-        messages: tuple[Message, ...] = (Message("user", asked), Message("assistant", record.label))
-    elif record.kind == "document":
-        messages = (Message("assistant", record.text),)
-    else:
-        return item
-    return replace(item, record=replace(record, messages=messages))
+    rows = Rows.of(batch)
+    figures = {"instruction": instruction}
+    if all(kind == "chat" for kind in rows.kinds):
+        return Outcome(batch, figures=figures)
+    listed = ", ".join(labels)
+    turns: list[list[tuple[str, str]]] = []
+    for row, kind in enumerate(rows.kinds):
+        if kind == "labelled":
+            # In this order, so that a text which contains "{labels}" stays as it is.
+            asked = instruction.replace("{labels}", listed).replace("{text}", rows.texts[row], 1)
+            turns.append([("user", asked), ("assistant", rows.labels[row])])
+        elif kind == "document":
+            turns.append([("assistant", rows.texts[row])])
+        else:
+            turns.append([(rows.roles[turn], rows.contents[turn]) for turn in rows.turns(row)])
+    return Outcome(with_texts(batch, with_turns(rows, turns)), figures=figures)

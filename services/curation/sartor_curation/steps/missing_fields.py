@@ -1,45 +1,39 @@
 """Step: drops records from which nothing can be learnt, because a part is empty."""
 
-from collections.abc import Sequence
+import pyarrow as pa
 
-from sartor_datasets.records import Record
-
-from sartor_curation.steps.item import Item, answered
-from sartor_curation.steps.outcome import Dropped, Outcome, Reason
+from sartor_curation.steps.batches import Rows
+from sartor_curation.steps.outcome import Dropped, Outcome, Reason, without
 
 
-def drop_missing_fields(items: Sequence[Item]) -> Outcome:
-    """Items with a question and an answer (chat), a text and a label (labelled), or a text (document)."""
-    kept: list[Item] = []
-    dropped: list[Dropped] = []
-    for item in items:
-        missing = _missing(item.record)
-        if missing:
-            dropped.append(Dropped(item, Reason.MISSING_FIELD, missing))
-        else:
-            kept.append(item)
-    return Outcome(kept, dropped)
+def drop_missing_fields(batch: pa.RecordBatch) -> Outcome:
+    """Records with a question and an answer (chat), a text and a label (labelled), or a text (document)."""
+    rows = Rows.of(batch)
+    missing = [(row, _missing(rows, row)) for row in range(len(rows))]
+    dropped = [Dropped(row, Reason.MISSING_FIELD, said) for row, said in missing if said]
+    return Outcome(without(batch, dropped), dropped)
 
 
-def _missing(record: Record) -> str:
+def _missing(rows: Rows, row: int) -> str:
     """What is missing, as a sentence; empty if nothing is."""
-    if record.kind == "chat":
-        return _missing_in_chat(record)
-    if not _says_something(record.text):
+    if rows.kinds[row] == "chat":
+        return _missing_in_chat(rows, row)
+    if not _says_something(rows.texts[row]):
         return "the text is empty"
-    if record.kind == "labelled" and not record.label:
+    if rows.kinds[row] == "labelled" and not rows.labels[row]:
         return "the label is empty"
     return ""
 
 
-def _missing_in_chat(record: Record) -> str:
-    if not any(message.role == "user" for message in record.messages):
+def _missing_in_chat(rows: Rows, row: int) -> str:
+    turns = rows.turns(row)
+    if not any(rows.roles[turn] == "user" for turn in turns):
         return "there is no question: no turn has the role user"
-    if not answered(record):
+    if not rows.answered(row):
         return "there is no answer: the last turn has not the role assistant"
-    for number, message in enumerate(record.messages, 1):
-        if not _says_something(message.content):
-            part = {"user": "question", "assistant": "answer"}.get(message.role, "instruction")
+    for number, turn in enumerate(turns, 1):
+        if not _says_something(rows.contents[turn]):
+            part = {"user": "question", "assistant": "answer"}.get(rows.roles[turn], "instruction")
             return f"the {part} in turn {number} is empty"
     return ""
 

@@ -1,43 +1,36 @@
 """Step: every text in one Unicode form, mojibake repaired, markup stripped, white space plain."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
 
+import pyarrow as pa
 from sartor_text.normalise import Change, normalise
 
+from sartor_curation.steps.batches import Rows, strings, with_texts
 from sartor_curation.steps.excerpts import before_and_after
-from sartor_curation.steps.item import Item, texts_of, with_texts
 from sartor_curation.steps.outcome import SAMPLES, Outcome, Sample
 
 
-def normalise_texts(items: Sequence[Item]) -> Outcome:
-    """All items, their texts normalised; changes are counted by record and kind. The label is only
+def normalise_texts(batch: pa.RecordBatch) -> Outcome:
+    """All records, their texts normalised; changes are counted by record and kind. The label is only
     stripped."""
-    kept: list[Item] = []
+    rows = Rows.of(batch)
+    keys = strings(batch, "record_key")
     changed: Counter[str] = Counter()
     samples: list[Sample] = []
-    for item in items:
-        results = [normalise(text) for text in texts_of(item.record)]
-        kinds = sorted({change.value for result in results for change in result.changes})
-        record = with_texts(item.record, [result.text for result in results]) if kinds else item.record
-        if record.label != record.label.strip():
-            record = replace(record, label=record.label.strip())
-            kinds = sorted({*kinds, Change.WHITESPACE.value})
-        for kind in kinds:
+    for row in range(len(rows)):
+        before = rows.written(row)
+        results = [normalise(text) for text in before]
+        kinds = {change.value for result in results for change in result.changes}
+        label = rows.labels[row].strip()
+        if label != rows.labels[row]:
+            rows.labels[row] = label
+            kinds.add(Change.WHITESPACE.value)
+        for kind in sorted(kinds):
             changed[kind] += 1
             if changed[kind] <= SAMPLES and kind != Change.WHITESPACE.value:
-                samples.append(_sample(kind, item, [result.text for result in results]))
-        kept.append(replace(item, record=record) if kinds else item)
-    return Outcome(kept, changed=changed, samples=samples)
-
-
-def _sample(kind: str, item: Item, after: Sequence[str]) -> Sample:
-    pairs = zip(texts_of(item.record), after, strict=True)
-    old, new = max(pairs, key=lambda pair: _wants(Change(kind), pair[0], pair[1]))
-    return Sample(kind, item.key, *before_and_after(old, new))
-
-
-def _wants(change: Change, before: str, after: str) -> bool:
-    """Whether this text is one that `change` touched."""
-    return before != after and change in normalise(before).changes
+                touched = next(i for i, result in enumerate(results) if Change(kind) in result.changes)
+                pair = before_and_after(before[touched], results[touched].text)
+                samples.append(Sample(kind, keys[row], *pair))
+        if kinds:
+            rows.with_written(row, [result.text for result in results])
+    return Outcome(with_texts(batch, rows) if changed else batch, changed=changed, samples=samples)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sartor_curation.steps.item import Item
+import numpy as np
+import pyarrow as pa
 
 SAMPLES = 5
 """Samples that a report shows of each kind of change."""
@@ -19,22 +20,31 @@ class Reason(StrEnum):
 
     MISSING_FIELD = "MISSING_FIELD"
     PERSONAL_DATA = "PERSONAL_DATA"
+    SECRET = "SECRET"  # noqa: S105 - a reason, not one
     WRONG_LANGUAGE = "WRONG_LANGUAGE"
     TOO_SHORT = "TOO_SHORT"
     TOO_LONG = "TOO_LONG"
+    BOILERPLATE = "BOILERPLATE"
+    LOW_QUALITY = "LOW_QUALITY"
+    REPETITION = "REPETITION"
     CONTRADICTION = "CONTRADICTION"
     EXACT_DUPLICATE = "EXACT_DUPLICATE"
     NEAR_DUPLICATE = "NEAR_DUPLICATE"
+    MISLABELLED = "MISLABELLED"
+    CONTAMINATED = "CONTAMINATED"
     LEAKS_INTO_TEST = "LEAKS_INTO_TEST"
     LEAKS_INTO_VALIDATION = "LEAKS_INTO_VALIDATION"
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A record that does not go on: why, a sentence with the figures, and the key of the record that
-    decided."""
+    """A record that does not go on: its row, why, a sentence with the figures, and the key of the record that
+    decided.
 
-    item: Item
+    `row` counts in the batch a step was given, or in the index for steps that see all records at once.
+    """
+
+    row: int
     reason: Reason
     detail: str
     other_key: str = ""
@@ -52,13 +62,34 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one step did.
+    """What one step did to a batch.
 
     `changed` counts records by kind of change; `figures` holds what else the step has to say, as JSON values.
     """
 
-    kept: list[Item]
-    dropped: list[Dropped] = field(default_factory=list)
+    kept: pa.RecordBatch
+    dropped: Sequence[Dropped] = ()
     changed: Counter[str] = field(default_factory=Counter)
-    samples: list[Sample] = field(default_factory=list)
+    samples: Sequence[Sample] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a step that sees all records at once decided; the rows are those of the index."""
+
+    dropped: Sequence[Dropped] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+Step = Callable[[pa.RecordBatch], Outcome]
+"""A pure function of a batch of ITEM_SCHEMA."""
+
+
+def without(batch: pa.RecordBatch, dropped: Sequence[Dropped]) -> pa.RecordBatch:
+    """The batch without the dropped rows."""
+    if not dropped:
+        return batch
+    stays = np.ones(batch.num_rows, dtype=bool)
+    stays[[one.row for one in dropped]] = False
+    return batch.filter(pa.array(stays))

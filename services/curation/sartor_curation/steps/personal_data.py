@@ -1,52 +1,60 @@
-"""Step: replaces e-mail addresses, telephone numbers, IBANs and cards by placeholders, or drops records."""
+"""Step: replaces personal data by placeholders, or drops records that contain some."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
+import pyarrow as pa
+from sartor_text.pii import EVERY_KIND, PiiKind
 from sartor_text.pseudonyms import Masked, mask
 
 from sartor_curation.policy import PiiAction
+from sartor_curation.steps.batches import Rows, strings, with_texts
 from sartor_curation.steps.excerpts import before_and_after
-from sartor_curation.steps.item import Item, texts_of, with_texts
-from sartor_curation.steps.outcome import SAMPLES, Dropped, Outcome, Reason, Sample
+from sartor_curation.steps.outcome import SAMPLES, Dropped, Outcome, Reason, Sample, without
 
 
-def handle_personal_data(items: Sequence[Item], action: PiiAction, regions: Sequence[str]) -> Outcome:
-    """Items without personal data (MASK, DROP), or as they were (REPORT).
+def handle_personal_data(
+    batch: pa.RecordBatch,
+    action: PiiAction,
+    regions: Sequence[str],
+    kinds: frozenset[PiiKind] = EVERY_KIND,
+) -> Outcome:
+    """Records without personal data (MASK, DROP), or as they were (REPORT).
 
     Args:
         regions: ISO 3166 regions whose national telephone numbers are looked for.
+        kinds: which kinds of personal data are looked for.
     `changed` counts records by kind of data; `figures["found"]` counts the findings themselves.
     """
-    kept: list[Item] = []
+    rows = Rows.of(batch)
+    keys = strings(batch, "record_key")
     dropped: list[Dropped] = []
     changed: Counter[str] = Counter()
     found: Counter[str] = Counter()
     samples: list[Sample] = []
-    for item in items:
-        masked = mask(texts_of(item.record), regions=regions)
+    for row in range(len(rows)):
+        masked = mask(rows.written(row), kinds, regions)
         if not masked.changed:
-            kept.append(item)
             continue
         found.update({kind.value: count for kind, count in masked.counts.items()})
-        kinds = [kind.value for kind in masked.counts]
         if action is PiiAction.DROP:
-            dropped.append(Dropped(item, Reason.PERSONAL_DATA, f"contains {_listed(masked)}"))
-            continue
-        if action is PiiAction.MASK:
-            changed.update(kinds)
-            samples += [_sample(kind, masked, item) for kind in kinds if changed[kind] <= SAMPLES]
-            item = replace(item, record=with_texts(item.record, masked.texts))
-        kept.append(item)
-    return Outcome(kept, dropped, changed, samples, {"found": dict(found), "action": action.value})
+            dropped.append(Dropped(row, Reason.PERSONAL_DATA, f"contains {_listed(masked)}"))
+        elif action is PiiAction.MASK:
+            for kind in (kind.value for kind in masked.counts):
+                changed[kind] += 1
+                if changed[kind] <= SAMPLES:
+                    samples.append(_sample(kind, masked, keys[row]))
+            rows.with_written(row, masked.texts)
+    after = with_texts(batch, rows) if changed else batch
+    figures = {"found": dict(found), "action": action.value}
+    return Outcome(without(after, dropped), dropped, changed, samples, figures)
 
 
 def _listed(masked: Masked) -> str:
     return ", ".join(f"{count} × {kind.value}" for kind, count in masked.counts.items())
 
 
-def _sample(kind: str, masked: Masked, item: Item) -> Sample:
+def _sample(kind: str, masked: Masked, key: str) -> Sample:
     mark = f"[{kind}_"
     text = next((i for i, after in enumerate(masked.texts) if mark in after), 0)
-    return Sample(kind, item.key, *before_and_after(masked.blotted[text], masked.texts[text]))
+    return Sample(kind, key, *before_and_after(masked.blotted[text], masked.texts[text]))

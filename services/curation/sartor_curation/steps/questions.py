@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+import numpy as np
+from numpy.typing import NDArray
 from sartor_text.clusters import UnionFind
-from sartor_text.minhash import Pair, near_duplicates
-from sartor_text.shingles import fold, fold_slots, shingle
+from sartor_text.minhash import Pair, similar_pairs
+from sartor_text.shingles import fold, fold_slots
 
-from sartor_curation.steps.item import Item, frame, question
+from sartor_curation.features import KINDS
+from sartor_curation.index import Index, Ints
 
 # Words that make a question politer or longer, but not another one.
 _FILLER_WORDS = """a an the please pls kindly hi hello hey dear just so then there thanks thank you
@@ -23,39 +25,67 @@ _SAME_WORD = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """The distinct questions of items: `members[i]` are the items that ask question i, `folded[i]` is its
-    text."""
+    """The distinct questions of some rows of an index.
 
-    folded: tuple[str, ...]
-    members: tuple[tuple[Item, ...], ...]
+    `number[i]` is the question that rows[i] asks, `first[q]` the row that asks question q first, and `pairs`
+    are those of similar questions.
+    """
+
+    rows: Ints
+    number: Ints
+    first: Ints
     pairs: tuple[Pair, ...]
 
-    def clusters(self) -> list[list[int]]:
-        """Questions linked by similarity, directly or through others."""
-        sets = UnionFind(len(self.folded))
+    def members(self) -> dict[int, list[int]]:
+        """Rows by question, for questions that more than one row asks."""
+        counts = np.bincount(self.number, minlength=len(self.first))
+        several = np.flatnonzero(counts[self.number] > 1)
+        found: dict[int, list[int]] = {}
+        for number, row in zip(self.number[several].tolist(), self.rows[several].tolist(), strict=True):
+            found.setdefault(number, []).append(row)
+        return found
+
+    def clusters(self) -> Ints:
+        """The cluster of each question: linked by similarity, directly or through others."""
+        sets = UnionFind(len(self.first))
         sets.union_all((pair.first, pair.second) for pair in self.pairs)
-        return list(sets.clusters().values())
+        return np.array([sets.find(number) for number in range(len(self.first))], dtype=np.int64)
 
 
-def distinct_questions(items: Sequence[Item], threshold: float, *, slots: bool, frames: bool) -> Questions:
-    """The questions that `items` ask, and the pairs with Jaccard similarity of at least `threshold`.
+def distinct_questions(index: Index, rows: Ints, threshold: float, *, slots: bool, frames: bool) -> Questions:
+    """The questions that `rows` ask, and the pairs with Jaccard similarity of at least `threshold`.
 
     Args:
         slots: whether order numbers and the like count as part of the question.
         frames: whether the same words under another system instruction are another question.
+    Where all records are documents, their whole texts are what is compared.
     """
-    members: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
-    for item in items:
-        asked = question(item.record)
-        under = frame(item.record) if frames else ""
-        members[under, fold(asked) if slots else fold_slots(asked)].append(item)
-    keys = list(members)
-    pairs = near_duplicates(shingle([folded for _, folded in keys]), threshold)
-    return Questions(
-        folded=tuple(folded for _, folded in keys),
-        members=tuple(tuple(members[key]) for key in keys),
-        pairs=tuple(pair for pair in pairs if keys[pair.first][0] == keys[pair.second][0]),
-    )
+    scalars = index.scalars[rows]
+    asked: NDArray[np.uint64] = scalars["question" if slots else "slotless"]
+    keys = asked ^ (scalars["frame"] * np.uint64(0x9E3779B97F4A7C15)) if frames else asked
+    _, at, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    by_age = np.argsort(at)
+    rank = np.empty_like(by_age)
+    rank[by_age] = np.arange(len(by_age))
+    first, number = rows[at[by_age]], rank[inverse.reshape(-1)]
+    name = "question" if slots else "slotless"
+    fold_it: Callable[[str], str] = fold if slots else fold_slots
+    if name not in index.signatures:
+        name, fold_it = "both", str
+    likeness = index.likeness(lambda rows, row: fold_it(rows.question(row)))
+    pairs = similar_pairs(index.signatures[name], threshold, first, likeness)
+    if frames:
+        frame = index.scalars["frame"]
+        pairs = [pair for pair in pairs if frame[first[pair.first]] == frame[first[pair.second]]]
+    return Questions(rows, number, first, tuple(pairs))
+
+
+def asking(index: Index) -> Ints:
+    """Rows that are alive and ask something: documents ask nothing."""
+    rows = index.rows
+    kinds: NDArray[np.uint8] = index.scalars["kind"][rows]
+    asking: Ints = rows[kinds != KINDS.index("document")]
+    return asking
 
 
 def same_question(first: str, second: str) -> bool:

@@ -1,0 +1,147 @@
+"""Where shards lie while a snapshot is curated, which of them are done, and who works on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sartor_curation.index import write_batch
+from sartor_curation.steps.batches import concatenated, items
+
+SHARD_BYTES = 24 << 20
+"""Bytes of a shard's Arrow data; a process holds about eight times as much while it works on it."""
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+class Executor(Protocol):
+    """Runs one function on many tasks, in any order. Function and tasks can be pickled."""
+
+    def run(self, work: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> Iterator[_Result]: ...
+
+
+class Inline:
+    """Runs tasks one after another in this process."""
+
+    def run(self, work: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> Iterator[_Result]:
+        return map(work, tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Runs tasks in processes of this machine; a single task needs none."""
+
+    count: int
+
+    def run(self, work: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> Iterator[_Result]:
+        if min(self.count, len(tasks)) < 2:
+            yield from map(work, tasks)
+            return
+        context = multiprocessing.get_context("spawn")
+        workers = min(self.count, len(tasks))
+        with ProcessPoolExecutor(workers, context, _end_with, (os.getpid(),)) as pool:
+            waiting: set[Future[_Result]] = {pool.submit(work, task) for task in tasks}
+            try:
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for one in done:
+                        yield one.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended: one that was killed cannot say goodbye."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder of shards by stage. A shard is done when its note is there, and the note has the fingerprint
+    of what it was made from."""
+
+    folder: Path
+
+    def shard(self, stage: str, number: int, suffix: str = "arrow") -> Path:
+        """The path of a shard's file."""
+        return self.folder / stage / f"{number:05d}.{suffix}"
+
+    def note(self, stage: str, number: int, fingerprint: str) -> dict[str, Any] | None:
+        """What was written when the shard was done, or None where it is not done from the same."""
+        path = self.shard(stage, number, "json")
+        if not path.exists():
+            return None
+        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return note if note["fingerprint"] == fingerprint else None
+
+    def done(self, stage: str, number: int, fingerprint: str, note: dict[str, Any]) -> None:
+        """Write the shard's note: the last thing that is done for it."""
+        path = self.shard(stage, number, "json")
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps({**note, "fingerprint": fingerprint}), encoding="utf-8")
+        partial.replace(path)
+
+    def stage(self, name: str) -> Path:
+        """The folder of a stage, made if need be."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 in hex of JSON values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def cut(workspace: Workspace, batches: Iterable[pa.RecordBatch], of: str) -> list[int]:
+    """Write the live records into shards of about SHARD_BYTES in stage `input`; gives the rows of each.
+
+    Args:
+        of: what the batches are, as a fingerprint; a second call with the same one does nothing.
+    """
+    workspace.stage("input")
+    note = workspace.note("input", 0, of)
+    if note is not None:
+        return list(note["rows"])
+    rows: list[int] = []
+    first = 0
+    for gathered in _gathered(batches):
+        shard = items(gathered, first)
+        first += shard.num_rows
+        write_batch(workspace.shard("input", len(rows)), shard)
+        rows.append(shard.num_rows)
+    workspace.done("input", 0, of, {"rows": rows})
+    return rows
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        live = batch.filter(pc.equal(batch.column("op"), pa.scalar("upsert")))
+        held.append(live)
+        size += live.nbytes
+        if size >= SHARD_BYTES:
+            yield concatenated(held)
+            held, size = [], 0
+    if sum(batch.num_rows for batch in held):
+        yield concatenated(held)
