@@ -28,19 +28,37 @@ from sartor.common.v1 import object_reference_pb2 as sartor_dot_common_dot_v1_do
 from sartor.ingestion.v1 import source_pb2 as sartor_dot_ingestion_dot_v1_dot_source__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sartor/ingestion/v1/dataset.proto\x12\x13sartor.ingestion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a sartor/ingestion/v1/source.proto\"\xa6\x01\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0crecord_count\x18\x02 \x01(\x03\x12\x15\n\rpending_count\x18\x03 \x01(\x03\x12\x16\n\x0erejected_count\x18\x04 \x01(\x03\x12\x17\n\x0flatest_snapshot\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xda\x02\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0e\n\x06parent\x18\x03 \x01(\t\x12\x33\n\x08manifest\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x14\n\x0crecord_count\x18\x05 \x01(\x03\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x06 \x01(\x03\x12\x18\n\x10superseded_count\x18\x07 \x01(\x03\x12\x17\n\x0fwithdrawn_count\x18\x08 \x01(\x03\x12\x16\n\x0erejected_count\x18\t \x01(\x03\x12\r\n\x05\x63\x61use\x18\n \x01(\t\x12\x0b\n\x03run\x18\x0b \x01(\t\x12\x12\n\ngeneration\x18\x0c \x01(\x03\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x0e \x01(\t\"\xd5\x02\n\x06Import\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x31\n\x06object\x18\x03 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12/\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1f.sartor.ingestion.v1.DataFormat\x12(\n\x03job\x18\x06 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x07 \x01(\x03\x12\x16\n\x0erejected_count\x18\x08 \x01(\x03\x12\x17\n\x0funchanged_count\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x0b \x01(\t\"\x95\x01\n\x0eRejectedRecord\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x65xcerpt\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sartor/ingestion/v1/dataset.proto\x12\x13sartor.ingestion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a sartor/ingestion/v1/source.proto\"\xba\x01\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0crecord_count\x18\x02 \x01(\x03\x12\x15\n\rpending_count\x18\x03 \x01(\x03\x12\x16\n\x0erejected_count\x18\x04 \x01(\x03\x12\x17\n\x0flatest_snapshot\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nstopped_by\x18\x07 \x03(\t\"\xda\x02\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0e\n\x06parent\x18\x03 \x01(\t\x12\x33\n\x08manifest\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x14\n\x0crecord_count\x18\x05 \x01(\x03\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x06 \x01(\x03\x12\x18\n\x10superseded_count\x18\x07 \x01(\x03\x12\x17\n\x0fwithdrawn_count\x18\x08 \x01(\x03\x12\x16\n\x0erejected_count\x18\t \x01(\x03\x12\r\n\x05\x63\x61use\x18\n \x01(\t\x12\x0b\n\x03run\x18\x0b \x01(\t\x12\x12\n\ngeneration\x18\x0c \x01(\x03\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x0e \x01(\t\"\xa1\x03\n\x06Import\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x31\n\x06object\x18\x03 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12/\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1f.sartor.ingestion.v1.DataFormat\x12(\n\x03job\x18\x06 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x07 \x01(\x03\x12\x16\n\x0erejected_count\x18\x08 \x01(\x03\x12\x17\n\x0funchanged_count\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x0b \x01(\t\x12\x15\n\rvalidate_only\x18\x0c \x01(\x08\x12\x33\n\x07preview\x18\r \x01(\x0b\x32\".sartor.ingestion.v1.ImportPreview\"\xa9\x03\n\rImportPreview\x12\x12\n\nfile_count\x18\x01 \x01(\x03\x12\x0f\n\x07\x64\x65tails\x18\x02 \x03(\t\x12/\n\x06shapes\x18\x03 \x03(\x0b\x32\x1f.sartor.ingestion.v1.ShapeCount\x12\x0e\n\x06\x66ields\x18\x04 \x03(\t\x12\x37\n\x11suggested_mapping\x18\x05 \x01(\x0b\x32\x1c.sartor.ingestion.v1.Mapping\x12\x33\n\x07records\x18\x06 \x03(\x0b\x32\".sartor.ingestion.v1.PreviewRecord\x12T\n\x12rejected_by_reason\x18\x07 \x03(\x0b\x32\x38.sartor.ingestion.v1.ImportPreview.RejectedByReasonEntry\x12\x35\n\x08\x62reaches\x18\x08 \x03(\x0b\x32#.sartor.ingestion.v1.ContractBreach\x1a\x37\n\x15RejectedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"*\n\nShapeCount\x12\r\n\x05shape\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xd5\x02\n\rPreviewRecord\x12\n\n\x02op\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\nrecord_key\x18\x03 \x01(\t\x12\x35\n\x08messages\x18\x04 \x03(\x0b\x32#.sartor.ingestion.v1.PreviewMessage\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05label\x18\x06 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\t\x12\x10\n\x08rejected\x18\x08 \x01(\t\x12\x46\n\nattributes\x18\t \x03(\x0b\x32\x32.sartor.ingestion.v1.PreviewRecord.AttributesEntry\x12\x13\n\x0bsubject_key\x18\n \x01(\t\x12\x10\n\x08position\x18\x0b \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"/\n\x0ePreviewMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xce\x02\n\x0bRecordTrace\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\t\x12\x0e\n\x06import\x18\x04 \x01(\t\x12\x31\n\x06object\x18\x05 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x11\n\tfile_name\x18\x06 \x01(\t\x12\x0b\n\x03row\x18\x07 \x01(\t\x12\r\n\x05state\x18\x08 \x01(\t\x12\x0f\n\x07segment\x18\t \x01(\t\x12\x39\n\x0esegment_object\x18\n \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x13\n\x0bsegment_row\x18\x0b \x01(\x03\x12\x0f\n\x07\x64\x61taset\x18\x0c \x01(\t\x12\x11\n\tsnapshots\x18\r \x03(\t\x12\x13\n\x0bsubject_key\x18\x0e \x01(\t\"\x95\x01\n\x0eRejectedRecord\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x65xcerpt\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.ingestion.v1.dataset_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IMPORTPREVIEW_REJECTEDBYREASONENTRY']._loaded_options = None
+  _globals['_IMPORTPREVIEW_REJECTEDBYREASONENTRY']._serialized_options = b'8\001'
+  _globals['_PREVIEWRECORD_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_PREVIEWRECORD_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_DATASET']._serialized_start=202
-  _globals['_DATASET']._serialized_end=368
-  _globals['_SNAPSHOT']._serialized_start=371
-  _globals['_SNAPSHOT']._serialized_end=717
-  _globals['_IMPORT']._serialized_start=720
-  _globals['_IMPORT']._serialized_end=1061
-  _globals['_REJECTEDRECORD']._serialized_start=1064
-  _globals['_REJECTEDRECORD']._serialized_end=1213
+  _globals['_DATASET']._serialized_end=388
+  _globals['_SNAPSHOT']._serialized_start=391
+  _globals['_SNAPSHOT']._serialized_end=737
+  _globals['_IMPORT']._serialized_start=740
+  _globals['_IMPORT']._serialized_end=1157
+  _globals['_IMPORTPREVIEW']._serialized_start=1160
+  _globals['_IMPORTPREVIEW']._serialized_end=1585
+  _globals['_IMPORTPREVIEW_REJECTEDBYREASONENTRY']._serialized_start=1530
+  _globals['_IMPORTPREVIEW_REJECTEDBYREASONENTRY']._serialized_end=1585
+  _globals['_SHAPECOUNT']._serialized_start=1587
+  _globals['_SHAPECOUNT']._serialized_end=1629
+  _globals['_PREVIEWRECORD']._serialized_start=1632
+  _globals['_PREVIEWRECORD']._serialized_end=1973
+  _globals['_PREVIEWRECORD_ATTRIBUTESENTRY']._serialized_start=1924
+  _globals['_PREVIEWRECORD_ATTRIBUTESENTRY']._serialized_end=1973
+  _globals['_PREVIEWMESSAGE']._serialized_start=1975
+  _globals['_PREVIEWMESSAGE']._serialized_end=2022
+  _globals['_RECORDTRACE']._serialized_start=2025
+  _globals['_RECORDTRACE']._serialized_end=2359
+  _globals['_REJECTEDRECORD']._serialized_start=2362
+  _globals['_REJECTEDRECORD']._serialized_end=2511
 # @@protoc_insertion_point(module_scope)

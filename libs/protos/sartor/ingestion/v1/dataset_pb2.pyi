@@ -3,9 +3,11 @@
 isort:skip_file
 Datasets, their snapshots and the imports that fill them."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from sartor.common.v1 import job_status_pb2 as _job_status_pb2
 from sartor.common.v1 import object_reference_pb2 as _object_reference_pb2
 from sartor.ingestion.v1 import source_pb2 as _source_pb2
@@ -32,6 +34,7 @@ class Dataset(_message.Message):
     REJECTED_COUNT_FIELD_NUMBER: _builtins.int
     LATEST_SNAPSHOT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STOPPED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/datasets/{dataset}"."""
     record_count: _builtins.int
@@ -46,6 +49,10 @@ class Dataset(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def stopped_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The sources whose contract stops snapshots now. Output only."""
+
     def __init__(
         self,
         *,
@@ -55,10 +62,11 @@ class Dataset(_message.Message):
         rejected_count: _builtins.int = ...,
         latest_snapshot: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        stopped_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "latest_snapshot", b"latest_snapshot", "name", b"name", "pending_count", b"pending_count", "record_count", b"record_count", "rejected_count", b"rejected_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "latest_snapshot", b"latest_snapshot", "name", b"name", "pending_count", b"pending_count", "record_count", b"record_count", "rejected_count", b"rejected_count", "stopped_by", b"stopped_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,6 +167,8 @@ class Import(_message.Message):
     UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/imports/{import}"."""
     source: _builtins.str
@@ -175,6 +185,8 @@ class Import(_message.Message):
     """Rows that were there already."""
     created_by: _builtins.str
     """Who made it."""
+    validate_only: _builtins.bool
+    """Whether it only looks, and keeps nothing."""
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
         """The bytes as they came."""
@@ -186,6 +198,10 @@ class Import(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
+
+    @_builtins.property
+    def preview(self) -> Global___ImportPreview:
+        """What it saw; only where validate_only is set."""
 
     def __init__(
         self,
@@ -201,14 +217,315 @@ class Import(_message.Message):
         unchanged_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        preview: Global___ImportPreview | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job", b"job", "object", b"object"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job", b"job", "object", b"object", "preview", b"preview"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "create_time", b"create_time", "created_by", b"created_by", "file_name", b"file_name", "format", b"format", "job", b"job", "name", b"name", "object", b"object", "rejected_count", b"rejected_count", "source", b"source", "unchanged_count", b"unchanged_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "create_time", b"create_time", "created_by", b"created_by", "file_name", b"file_name", "format", b"format", "job", b"job", "name", b"name", "object", b"object", "preview", b"preview", "rejected_count", b"rejected_count", "source", b"source", "unchanged_count", b"unchanged_count", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Import: _TypeAlias = Import  # noqa: Y015
+
+@_typing.final
+class ImportPreview(_message.Message):
+    """What an import would bring."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RejectedByReasonEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FILE_COUNT_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    SHAPES_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SUGGESTED_MAPPING_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    REJECTED_BY_REASON_FIELD_NUMBER: _builtins.int
+    BREACHES_FIELD_NUMBER: _builtins.int
+    file_count: _builtins.int
+    """Files read: members of an archive count one by one."""
+    @_builtins.property
+    def details(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was seen of the file: packing, encoding, dialect."""
+
+    @_builtins.property
+    def shapes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShapeCount]:
+        """How the rows are written, and how many are so; the most frequent first."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the rows' fields."""
+
+    @_builtins.property
+    def suggested_mapping(self) -> _source_pb2.Mapping:
+        """Fields of the source's mapping that would suit the rows better, where that can be told from their names."""
+
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewRecord]:
+        """The first records. Where the source's mapping makes none, as the suggested mapping makes them."""
+
+    @_builtins.property
+    def rejected_by_reason(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Rejected rows by reason."""
+
+    @_builtins.property
+    def breaches(self) -> _containers.RepeatedCompositeFieldContainer[_source_pb2.ContractBreach]:
+        """Rows that break the source's contract, by rule."""
+
+    def __init__(
+        self,
+        *,
+        file_count: _builtins.int = ...,
+        details: _abc.Iterable[_builtins.str] | None = ...,
+        shapes: _abc.Iterable[Global___ShapeCount] | None = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        suggested_mapping: _source_pb2.Mapping | None = ...,
+        records: _abc.Iterable[Global___PreviewRecord] | None = ...,
+        rejected_by_reason: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        breaches: _abc.Iterable[_source_pb2.ContractBreach] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suggested_mapping", b"suggested_mapping"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaches", b"breaches", "details", b"details", "fields", b"fields", "file_count", b"file_count", "records", b"records", "rejected_by_reason", b"rejected_by_reason", "shapes", b"shapes", "suggested_mapping", b"suggested_mapping"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportPreview: _TypeAlias = ImportPreview  # noqa: Y015
+
+@_typing.final
+class ShapeCount(_message.Message):
+    """How many rows have a shape."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHAPE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    shape: _builtins.str
+    """"chat", "sharegpt", "preference", "unpaired_preference", "prompt_completion", "alpaca", "labelled", "document" or "unknown"."""
+    count: _builtins.int
+    """Rows."""
+    def __init__(
+        self,
+        *,
+        shape: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShapeCount: _TypeAlias = ShapeCount  # noqa: Y015
+
+@_typing.final
+class PreviewRecord(_message.Message):
+    """A record as it would be kept; long texts are cut."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OP_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RECORD_KEY_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SUBJECT_KEY_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    op: _builtins.str
+    """"upsert" or "withdraw"."""
+    kind: _builtins.str
+    """"chat", "labelled", "document" or "preference"."""
+    record_key: _builtins.str
+    """Identity at the source."""
+    text: _builtins.str
+    """Text of a labelled record or a document."""
+    label: _builtins.str
+    """Label."""
+    chosen: _builtins.str
+    """Better answer of a preference."""
+    rejected: _builtins.str
+    """Worse answer of a preference."""
+    subject_key: _builtins.str
+    """Pseudonym of the person."""
+    position: _builtins.str
+    """Where it stands."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewMessage]:
+        """Turns of a conversation."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attributes."""
+
+    def __init__(
+        self,
+        *,
+        op: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        record_key: _builtins.str = ...,
+        messages: _abc.Iterable[Global___PreviewMessage] | None = ...,
+        text: _builtins.str = ...,
+        label: _builtins.str = ...,
+        chosen: _builtins.str = ...,
+        rejected: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        subject_key: _builtins.str = ...,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chosen", b"chosen", "kind", b"kind", "label", b"label", "messages", b"messages", "op", b"op", "position", b"position", "record_key", b"record_key", "rejected", b"rejected", "subject_key", b"subject_key", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRecord: _TypeAlias = PreviewRecord  # noqa: Y015
+
+@_typing.final
+class PreviewMessage(_message.Message):
+    """A turn of a conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """"system", "user" or "assistant"."""
+    content: _builtins.str
+    """What was said."""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMessage: _TypeAlias = PreviewMessage  # noqa: Y015
+
+@_typing.final
+class RecordTrace(_message.Message):
+    """One row of a sealed segment, or one that waits to be sealed, with all that contains it here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    IMPORT_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    SEGMENT_OBJECT_FIELD_NUMBER: _builtins.int
+    SEGMENT_ROW_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    SUBJECT_KEY_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Hash of the content."""
+    source: _builtins.str
+    """The source it came through."""
+    position: _builtins.str
+    """Where it stood: "topic/partition/offset#index" or "{import}#row"."""
+    file_name: _builtins.str
+    """The file's name at the client."""
+    row: _builtins.str
+    """"{member}:{row}" or "{row}" of the file, or the index in the event."""
+    state: _builtins.str
+    """"PENDING", "LIVE", or "GONE": superseded or withdrawn."""
+    segment: _builtins.str
+    """Id of the segment; empty while pending."""
+    segment_row: _builtins.int
+    """Row in the segment, from 0."""
+    dataset: _builtins.str
+    """The dataset."""
+    subject_key: _builtins.str
+    """Pseudonym of the person it is about, or empty."""
+    @_builtins.property
+    def object(self) -> _object_reference_pb2.ObjectReference:
+        """The object of that import."""
+
+    @_builtins.property
+    def segment_object(self) -> _object_reference_pb2.ObjectReference:
+        """The segment's object."""
+
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every snapshot that contains it, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        position: _builtins.str = ...,
+        object: _object_reference_pb2.ObjectReference | None = ...,
+        file_name: _builtins.str = ...,
+        row: _builtins.str = ...,
+        state: _builtins.str = ...,
+        segment: _builtins.str = ...,
+        segment_object: _object_reference_pb2.ObjectReference | None = ...,
+        segment_row: _builtins.int = ...,
+        dataset: _builtins.str = ...,
+        snapshots: _abc.Iterable[_builtins.str] | None = ...,
+        subject_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "segment_object", b"segment_object"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "file_name", b"file_name", "import", b"import", "object", b"object", "position", b"position", "record_id", b"record_id", "row", b"row", "segment", b"segment", "segment_object", b"segment_object", "segment_row", b"segment_row", "snapshots", b"snapshots", "source", b"source", "state", b"state", "subject_key", b"subject_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordTrace: _TypeAlias = RecordTrace  # noqa: Y015
 
 @_typing.final
 class RejectedRecord(_message.Message):

@@ -340,6 +340,7 @@ class UploadHeader(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """The source under whose mapping it is read."""
     file_name: _builtins.str
@@ -350,6 +351,8 @@ class UploadHeader(_message.Message):
     """SHA-256 of all bytes, lower-case hex; if given, it is verified."""
     request_id: _builtins.str
     """UUID4; the same id with the same body returns the first answer."""
+    validate_only: _builtins.bool
+    """Only looks: the import ends with a preview, and nothing is kept."""
     def __init__(
         self,
         *,
@@ -358,10 +361,11 @@ class UploadHeader(_message.Message):
         format: _source_pb2.DataFormat.ValueType = ...,
         sha256: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "format", b"format", "request_id", b"request_id", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "format", b"format", "request_id", b"request_id", "sha256", b"sha256", "source", b"source", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -396,6 +400,114 @@ class UploadRecordsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___UploadRecordsRequest: _TypeAlias = UploadRecordsRequest  # noqa: Y015
+
+@_typing.final
+class ImportObjectsRequest(_message.Message):
+    """Request of ImportObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The source under whose mapping they are read."""
+    uri: _builtins.str
+    """"s3://bucket/key", or "s3://bucket/prefix/" for all objects under it."""
+    format: _source_pb2.DataFormat.ValueType
+    """How they are written; unspecified: decided from name and content."""
+    validate_only: _builtins.bool
+    """Only looks: the import ends with a preview, and nothing is kept."""
+    request_id: _builtins.str
+    """UUID4; the same id with the same body returns the first answer."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        uri: _builtins.str = ...,
+        format: _source_pb2.DataFormat.ValueType = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "request_id", b"request_id", "source", b"source", "uri", b"uri", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportObjectsRequest: _TypeAlias = ImportObjectsRequest  # noqa: Y015
+
+@_typing.final
+class TraceRecordsRequest(_message.Message):
+    """Request of TraceRecords: one of record_id, record_key and subject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    RECORD_KEY_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"projects/{project}"."""
+    record_id: _builtins.str
+    """Hash of the content, lower-case hex; its first 8 characters or more suffice."""
+    record_key: _builtins.str
+    """Identity at the source."""
+    subject: _builtins.str
+    """The person as the source's data names them. Only the pseudonym is looked up; the name is kept nowhere."""
+    page_size: _builtins.int
+    """Most items of the answer; 0 is 50, more than 1000 is 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        record_id: _builtins.str = ...,
+        record_key: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "record_id", b"record_id", "record_key", b"record_key", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceRecordsRequest: _TypeAlias = TraceRecordsRequest  # noqa: Y015
+
+@_typing.final
+class TraceRecordsResponse(_message.Message):
+    """Answer of TraceRecords."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def traces(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.RecordTrace]:
+        """The rows found."""
+
+    def __init__(
+        self,
+        *,
+        traces: _abc.Iterable[_dataset_pb2.RecordTrace] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "traces", b"traces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceRecordsResponse: _TypeAlias = TraceRecordsResponse  # noqa: Y015
 
 @_typing.final
 class GetImportRequest(_message.Message):
@@ -565,19 +677,23 @@ class RequestSnapshotRequest(_message.Message):
 
     DATASET_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACCEPT_BREACHES_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """"projects/{project}/datasets/{dataset}"."""
     request_id: _builtins.str
     """UUID4; the same id with the same body returns the first answer."""
+    accept_breaches: _builtins.bool
+    """Seals even where a contract stops snapshots; the breaches so far no longer count."""
     def __init__(
         self,
         *,
         dataset: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        accept_breaches: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_breaches", b"accept_breaches", "dataset", b"dataset", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,6 +83,11 @@ class IngestionServiceStub:
                 request_serializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.UploadRecordsRequest.SerializeToString,
                 response_deserializer=sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Import.FromString,
                 _registered_method=True)
+        self.ImportObjects = channel.unary_unary(
+                '/sartor.ingestion.v1.IngestionService/ImportObjects',
+                request_serializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ImportObjectsRequest.SerializeToString,
+                response_deserializer=sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Import.FromString,
+                _registered_method=True)
         self.GetImport = channel.unary_unary(
                 '/sartor.ingestion.v1.IngestionService/GetImport',
                 request_serializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.GetImportRequest.SerializeToString,
@@ -107,6 +112,11 @@ class IngestionServiceStub:
                 '/sartor.ingestion.v1.IngestionService/RequestSnapshot',
                 request_serializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.RequestSnapshotRequest.SerializeToString,
                 response_deserializer=sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Dataset.FromString,
+                _registered_method=True)
+        self.TraceRecords = channel.unary_unary(
+                '/sartor.ingestion.v1.IngestionService/TraceRecords',
+                request_serializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.TraceRecordsRequest.SerializeToString,
+                response_deserializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.TraceRecordsResponse.FromString,
                 _registered_method=True)
         self.GetSnapshot = channel.unary_unary(
                 '/sartor.ingestion.v1.IngestionService/GetSnapshot',
@@ -187,6 +197,13 @@ class IngestionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportObjects(self, request, context):
+        """Imports an object, or all objects under a prefix, from an object store that ingestion can read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetImport(self, request, context):
         """Reads an import.
         """
@@ -217,6 +234,13 @@ class IngestionServiceServicer:
 
     def RequestSnapshot(self, request, context):
         """Asks that all pending records are sealed now. Returns the dataset; the snapshot follows as an event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TraceRecords(self, request, context):
+        """Finds where records came from and every segment and snapshot that contains them, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -284,6 +308,11 @@ def add_IngestionServiceServicer_to_server(servicer, server):
                     request_deserializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.UploadRecordsRequest.FromString,
                     response_serializer=sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Import.SerializeToString,
             ),
+            'ImportObjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportObjects,
+                    request_deserializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ImportObjectsRequest.FromString,
+                    response_serializer=sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Import.SerializeToString,
+            ),
             'GetImport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetImport,
                     request_deserializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.GetImportRequest.FromString,
@@ -308,6 +337,11 @@ def add_IngestionServiceServicer_to_server(servicer, server):
                     servicer.RequestSnapshot,
                     request_deserializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.RequestSnapshotRequest.FromString,
                     response_serializer=sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'TraceRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.TraceRecords,
+                    request_deserializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.TraceRecordsRequest.FromString,
+                    response_serializer=sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.TraceRecordsResponse.SerializeToString,
             ),
             'GetSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSnapshot,
@@ -575,6 +609,33 @@ class IngestionService:
             _registered_method=True)
 
     @staticmethod
+    def ImportObjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.ingestion.v1.IngestionService/ImportObjects',
+            sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ImportObjectsRequest.SerializeToString,
+            sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Import.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetImport(request,
             target,
             options=(),
@@ -699,6 +760,33 @@ class IngestionService:
             '/sartor.ingestion.v1.IngestionService/RequestSnapshot',
             sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.RequestSnapshotRequest.SerializeToString,
             sartor_dot_ingestion_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.ingestion.v1.IngestionService/TraceRecords',
+            sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.TraceRecordsRequest.SerializeToString,
+            sartor_dot_ingestion_dot_v1_dot_ingestion__service__pb2.TraceRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,8 @@ class IngestionServiceStub:
     """Lists the datasets of a project."""
     UploadRecords: _grpc.StreamUnaryMultiCallable[_ingestion_service_pb2.UploadRecordsRequest, _dataset_pb2.Import]
     """Uploads a file: first a header, then its bytes in chunks. Returns the import that reads it."""
+    ImportObjects: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ImportObjectsRequest, _dataset_pb2.Import]
+    """Imports an object, or all objects under a prefix, from an object store that ingestion can read."""
     GetImport: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetImportRequest, _dataset_pb2.Import]
     """Reads an import."""
     ListImports: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListImportsRequest, _ingestion_service_pb2.ListImportsResponse]
@@ -64,6 +66,8 @@ class IngestionServiceStub:
     """Lists rejected rows, newest first."""
     RequestSnapshot: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.RequestSnapshotRequest, _dataset_pb2.Dataset]
     """Asks that all pending records are sealed now. Returns the dataset; the snapshot follows as an event."""
+    TraceRecords: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.TraceRecordsRequest, _ingestion_service_pb2.TraceRecordsResponse]
+    """Finds where records came from and every segment and snapshot that contains them, newest first."""
     GetSnapshot: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetSnapshotRequest, _dataset_pb2.Snapshot]
     """Reads a snapshot."""
     ListSnapshots: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListSnapshotsRequest, _ingestion_service_pb2.ListSnapshotsResponse]
@@ -92,6 +96,8 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     """Lists the datasets of a project."""
     UploadRecords: _aio.StreamUnaryMultiCallable[_ingestion_service_pb2.UploadRecordsRequest, _dataset_pb2.Import]  # type: ignore[assignment]
     """Uploads a file: first a header, then its bytes in chunks. Returns the import that reads it."""
+    ImportObjects: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ImportObjectsRequest, _dataset_pb2.Import]  # type: ignore[assignment]
+    """Imports an object, or all objects under a prefix, from an object store that ingestion can read."""
     GetImport: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetImportRequest, _dataset_pb2.Import]  # type: ignore[assignment]
     """Reads an import."""
     ListImports: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListImportsRequest, _ingestion_service_pb2.ListImportsResponse]  # type: ignore[assignment]
@@ -102,6 +108,8 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     """Lists rejected rows, newest first."""
     RequestSnapshot: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.RequestSnapshotRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
     """Asks that all pending records are sealed now. Returns the dataset; the snapshot follows as an event."""
+    TraceRecords: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.TraceRecordsRequest, _ingestion_service_pb2.TraceRecordsResponse]  # type: ignore[assignment]
+    """Finds where records came from and every segment and snapshot that contains them, newest first."""
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetSnapshotRequest, _dataset_pb2.Snapshot]  # type: ignore[assignment]
     """Reads a snapshot."""
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListSnapshotsRequest, _ingestion_service_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
@@ -183,6 +191,14 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Uploads a file: first a header, then its bytes in chunks. Returns the import that reads it."""
 
     @_abc_1.abstractmethod
+    def ImportObjects(
+        self,
+        request: _ingestion_service_pb2.ImportObjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.Import, _abc.Awaitable[_dataset_pb2.Import]]:
+        """Imports an object, or all objects under a prefix, from an object store that ingestion can read."""
+
+    @_abc_1.abstractmethod
     def GetImport(
         self,
         request: _ingestion_service_pb2.GetImportRequest,
@@ -221,6 +237,14 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.Dataset, _abc.Awaitable[_dataset_pb2.Dataset]]:
         """Asks that all pending records are sealed now. Returns the dataset; the snapshot follows as an event."""
+
+    @_abc_1.abstractmethod
+    def TraceRecords(
+        self,
+        request: _ingestion_service_pb2.TraceRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingestion_service_pb2.TraceRecordsResponse, _abc.Awaitable[_ingestion_service_pb2.TraceRecordsResponse]]:
+        """Finds where records came from and every segment and snapshot that contains them, newest first."""
 
     @_abc_1.abstractmethod
     def GetSnapshot(

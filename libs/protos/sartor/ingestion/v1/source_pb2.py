@@ -25,21 +25,33 @@ _sym_db = _symbol_database.Default()
 from sartor.common.v1 import standing_order_pb2 as sartor_dot_common_dot_v1_dot_standing__order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sartor/ingestion/v1/source.proto\x12\x13sartor.ingestion.v1\x1a%sartor/common/v1/standing_order.proto\"\xd9\x01\n\x07Mapping\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.sartor.ingestion.v1.RecordKind\x12\x10\n\x08messages\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x12\n\ncompletion\x18\x04 \x01(\t\x12\x0e\n\x06system\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05label\x18\x07 \x01(\t\x12\x0b\n\x03key\x18\x08 \x01(\t\x12\x0f\n\x07subject\x18\t \x01(\t\x12\n\n\x02op\x18\n \x01(\t\x12\x12\n\nattributes\x18\x0b \x03(\t\"R\n\x0cSnapshotRule\x12\x12\n\nat_records\x18\x01 \x01(\x03\x12\x15\n\rquiet_seconds\x18\x02 \x01(\x01\x12\x17\n\x0fmax_age_seconds\x18\x03 \x01(\x01\"\x97\x02\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12/\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1f.sartor.ingestion.v1.DataFormat\x12-\n\x07mapping\x18\x05 \x01(\x0b\x32\x1c.sartor.ingestion.v1.Mapping\x12\x15\n\rquota_records\x18\x06 \x01(\x03\x12\x38\n\rsnapshot_rule\x18\x07 \x01(\x0b\x32!.sartor.ingestion.v1.SnapshotRule\x12.\n\x05order\x18\x08 \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision*\xac\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_KIND_AUTO\x10\x01\x12\x14\n\x10RECORD_KIND_CHAT\x10\x02\x12!\n\x1dRECORD_KIND_PROMPT_COMPLETION\x10\x03\x12\x18\n\x14RECORD_KIND_LABELLED\x10\x04\x12\x18\n\x14RECORD_KIND_DOCUMENT\x10\x05*\x84\x01\n\nDataFormat\x12\x1b\n\x17\x44\x41TA_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_FORMAT_JSONL\x10\x01\x12\x13\n\x0f\x44\x41TA_FORMAT_CSV\x10\x02\x12\x17\n\x13\x44\x41TA_FORMAT_PARQUET\x10\x03\x12\x14\n\x10\x44\x41TA_FORMAT_TEXT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sartor/ingestion/v1/source.proto\x12\x13sartor.ingestion.v1\x1a%sartor/common/v1/standing_order.proto\"\xe1\x01\n\tFieldRule\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x10\n\x08required\x18\x02 \x01(\x08\x12,\n\x04type\x18\x03 \x01(\x0e\x32\x1e.sartor.ingestion.v1.FieldType\x12\x15\n\x08\x61t_least\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61t_most\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\x0emin_characters\x18\x06 \x01(\x03\x12\x16\n\x0emax_characters\x18\x07 \x01(\x03\x12\x0f\n\x07\x61llowed\x18\x08 \x03(\tB\x0b\n\t_at_leastB\n\n\x08_at_most\"\x9a\x01\n\x08\x43ontract\x12.\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1e.sartor.ingestion.v1.FieldRule\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x34\n\ton_breach\x18\x03 \x01(\x0e\x32!.sartor.ingestion.v1.BreachAction\x12\x18\n\x10max_breach_share\x18\x04 \x01(\x01\"P\n\x0e\x43ontractBreach\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08position\x18\x04 \x01(\t\"\x9c\x02\n\x07Mapping\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.sartor.ingestion.v1.RecordKind\x12\x10\n\x08messages\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x12\n\ncompletion\x18\x04 \x01(\t\x12\x0e\n\x06system\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05label\x18\x07 \x01(\t\x12\x0b\n\x03key\x18\x08 \x01(\t\x12\x0f\n\x07subject\x18\t \x01(\t\x12\n\n\x02op\x18\n \x01(\t\x12\x12\n\nattributes\x18\x0b \x03(\t\x12\x0e\n\x06\x63hosen\x18\x0c \x01(\t\x12\x10\n\x08rejected\x18\r \x01(\t\x12\x1f\n\x17max_document_characters\x18\x0e \x01(\x03\"R\n\x0cSnapshotRule\x12\x12\n\nat_records\x18\x01 \x01(\x03\x12\x15\n\rquiet_seconds\x18\x02 \x01(\x01\x12\x17\n\x0fmax_age_seconds\x18\x03 \x01(\x01\"\xa9\x04\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12/\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1f.sartor.ingestion.v1.DataFormat\x12-\n\x07mapping\x18\x05 \x01(\x0b\x32\x1c.sartor.ingestion.v1.Mapping\x12\x15\n\rquota_records\x18\x06 \x01(\x03\x12\x38\n\rsnapshot_rule\x18\x07 \x01(\x0b\x32!.sartor.ingestion.v1.SnapshotRule\x12.\n\x05order\x18\x08 \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\x12-\n\x07\x61\x64\x61pter\x18\t \x01(\x0e\x32\x1c.sartor.ingestion.v1.Adapter\x12\x17\n\x0fobject_prefixes\x18\n \x03(\t\x12\x0e\n\x06tables\x18\x0b \x03(\t\x12/\n\x08\x63ontract\x18\x0c \x01(\x0b\x32\x1d.sartor.ingestion.v1.Contract\x12\x12\n\nlive_count\x18\r \x01(\x03\x12\x15\n\rpending_count\x18\x0e \x01(\x03\x12\x14\n\x0c\x62reach_count\x18\x0f \x01(\x03\x12\x35\n\x08\x62reaches\x18\x10 \x03(\x0b\x32#.sartor.ingestion.v1.ContractBreach\x12\x0f\n\x07stopped\x18\x11 \x01(\x08*\xc8\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_KIND_AUTO\x10\x01\x12\x14\n\x10RECORD_KIND_CHAT\x10\x02\x12!\n\x1dRECORD_KIND_PROMPT_COMPLETION\x10\x03\x12\x18\n\x14RECORD_KIND_LABELLED\x10\x04\x12\x18\n\x14RECORD_KIND_DOCUMENT\x10\x05\x12\x1a\n\x16RECORD_KIND_PREFERENCE\x10\x06*\x8e\x02\n\nDataFormat\x12\x1b\n\x17\x44\x41TA_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_FORMAT_JSONL\x10\x01\x12\x13\n\x0f\x44\x41TA_FORMAT_CSV\x10\x02\x12\x17\n\x13\x44\x41TA_FORMAT_PARQUET\x10\x03\x12\x14\n\x10\x44\x41TA_FORMAT_TEXT\x10\x04\x12\x14\n\x10\x44\x41TA_FORMAT_JSON\x10\x05\x12\x18\n\x14\x44\x41TA_FORMAT_MARKDOWN\x10\x06\x12\x14\n\x10\x44\x41TA_FORMAT_HTML\x10\x07\x12\x13\n\x0f\x44\x41TA_FORMAT_PDF\x10\x08\x12\x14\n\x10\x44\x41TA_FORMAT_DOCX\x10\t\x12\x17\n\x13\x44\x41TA_FORMAT_ARCHIVE\x10\n*\xa4\x01\n\x07\x41\x64\x61pter\x12\x17\n\x13\x41\x44\x41PTER_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x44\x41PTER_DATA_EVENTS\x10\x01\x12\x1c\n\x18\x41\x44\x41PTER_S3_NOTIFICATIONS\x10\x02\x12\x14\n\x10\x41\x44\x41PTER_DEBEZIUM\x10\x03\x12\x1b\n\x17\x41\x44\x41PTER_OPENAI_REQUESTS\x10\x04\x12\x16\n\x12\x41\x44\x41PTER_OTEL_GENAI\x10\x05*y\n\x0c\x42reachAction\x12\x1d\n\x19\x42REACH_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REACH_ACTION_REJECT\x10\x01\x12\x18\n\x14\x42REACH_ACTION_REPORT\x10\x02\x12\x16\n\x12\x42REACH_ACTION_STOP\x10\x03*\xc4\x01\n\tFieldType\x12\x1a\n\x16\x46IELD_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46IELD_TYPE_TEXT\x10\x01\x12\x16\n\x12\x46IELD_TYPE_INTEGER\x10\x02\x12\x15\n\x11\x46IELD_TYPE_NUMBER\x10\x03\x12\x16\n\x12\x46IELD_TYPE_BOOLEAN\x10\x04\x12\x13\n\x0f\x46IELD_TYPE_TIME\x10\x05\x12\x13\n\x0f\x46IELD_TYPE_LIST\x10\x06\x12\x15\n\x11\x46IELD_TYPE_OBJECT\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.ingestion.v1.source_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDKIND']._serialized_start=683
-  _globals['_RECORDKIND']._serialized_end=855
-  _globals['_DATAFORMAT']._serialized_start=858
-  _globals['_DATAFORMAT']._serialized_end=990
-  _globals['_MAPPING']._serialized_start=97
-  _globals['_MAPPING']._serialized_end=314
-  _globals['_SNAPSHOTRULE']._serialized_start=316
-  _globals['_SNAPSHOTRULE']._serialized_end=398
-  _globals['_SOURCE']._serialized_start=401
-  _globals['_SOURCE']._serialized_end=680
+  _globals['_RECORDKIND']._serialized_start=1491
+  _globals['_RECORDKIND']._serialized_end=1691
+  _globals['_DATAFORMAT']._serialized_start=1694
+  _globals['_DATAFORMAT']._serialized_end=1964
+  _globals['_ADAPTER']._serialized_start=1967
+  _globals['_ADAPTER']._serialized_end=2131
+  _globals['_BREACHACTION']._serialized_start=2133
+  _globals['_BREACHACTION']._serialized_end=2254
+  _globals['_FIELDTYPE']._serialized_start=2257
+  _globals['_FIELDTYPE']._serialized_end=2453
+  _globals['_FIELDRULE']._serialized_start=97
+  _globals['_FIELDRULE']._serialized_end=322
+  _globals['_CONTRACT']._serialized_start=325
+  _globals['_CONTRACT']._serialized_end=479
+  _globals['_CONTRACTBREACH']._serialized_start=481
+  _globals['_CONTRACTBREACH']._serialized_end=561
+  _globals['_MAPPING']._serialized_start=564
+  _globals['_MAPPING']._serialized_end=848
+  _globals['_SNAPSHOTRULE']._serialized_start=850
+  _globals['_SNAPSHOTRULE']._serialized_end=932
+  _globals['_SOURCE']._serialized_start=935
+  _globals['_SOURCE']._serialized_end=1488
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,8 @@ class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind
     """A text and its label."""
     RECORD_KIND_DOCUMENT: _RecordKind.ValueType  # 5
     """Plain text."""
+    RECORD_KIND_PREFERENCE: _RecordKind.ValueType  # 6
+    """A better and a worse answer to the same conversation."""
 
 class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
     """What a row of a source is."""
@@ -54,6 +56,8 @@ RECORD_KIND_LABELLED: RecordKind.ValueType  # 4
 """A text and its label."""
 RECORD_KIND_DOCUMENT: RecordKind.ValueType  # 5
 """Plain text."""
+RECORD_KIND_PREFERENCE: RecordKind.ValueType  # 6
+"""A better and a worse answer to the same conversation."""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 class _DataFormat:
@@ -72,6 +76,18 @@ class _DataFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataFormat
     """Apache Parquet."""
     DATA_FORMAT_TEXT: _DataFormat.ValueType  # 4
     """Plain text: a document a file."""
+    DATA_FORMAT_JSON: _DataFormat.ValueType  # 5
+    """A JSON list of objects, or an object that holds one."""
+    DATA_FORMAT_MARKDOWN: _DataFormat.ValueType  # 6
+    """Markdown: a document a file."""
+    DATA_FORMAT_HTML: _DataFormat.ValueType  # 7
+    """HTML: the main text of a page."""
+    DATA_FORMAT_PDF: _DataFormat.ValueType  # 8
+    """PDF: a document a file."""
+    DATA_FORMAT_DOCX: _DataFormat.ValueType  # 9
+    """Word (.docx): a document a file."""
+    DATA_FORMAT_ARCHIVE: _DataFormat.ValueType  # 10
+    """Several files, each of its own format. Output only."""
 
 class DataFormat(_DataFormat, metaclass=_DataFormatEnumTypeWrapper):
     """How the data of files and objects is written."""
@@ -86,7 +102,258 @@ DATA_FORMAT_PARQUET: DataFormat.ValueType  # 3
 """Apache Parquet."""
 DATA_FORMAT_TEXT: DataFormat.ValueType  # 4
 """Plain text: a document a file."""
+DATA_FORMAT_JSON: DataFormat.ValueType  # 5
+"""A JSON list of objects, or an object that holds one."""
+DATA_FORMAT_MARKDOWN: DataFormat.ValueType  # 6
+"""Markdown: a document a file."""
+DATA_FORMAT_HTML: DataFormat.ValueType  # 7
+"""HTML: the main text of a page."""
+DATA_FORMAT_PDF: DataFormat.ValueType  # 8
+"""PDF: a document a file."""
+DATA_FORMAT_DOCX: DataFormat.ValueType  # 9
+"""Word (.docx): a document a file."""
+DATA_FORMAT_ARCHIVE: DataFormat.ValueType  # 10
+"""Several files, each of its own format. Output only."""
 Global___DataFormat: _TypeAlias = DataFormat  # noqa: Y015
+
+class _Adapter:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AdapterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Adapter.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ADAPTER_UNSPECIFIED: _Adapter.ValueType  # 0
+    """The same as DATA_EVENTS."""
+    ADAPTER_DATA_EVENTS: _Adapter.ValueType  # 1
+    """Data events of Sartor: CloudEvents."""
+    ADAPTER_S3_NOTIFICATIONS: _Adapter.ValueType  # 2
+    """Bucket notifications of S3, MinIO and Ceph: each new object is imported."""
+    ADAPTER_DEBEZIUM: _Adapter.ValueType  # 3
+    """Change events of Debezium in JSON: an update supersedes, a delete withdraws."""
+    ADAPTER_OPENAI_REQUESTS: _Adapter.ValueType  # 4
+    """Request and response of a chat completion as an OpenAI-compatible server saw them."""
+    ADAPTER_OTEL_GENAI: _Adapter.ValueType  # 5
+    """Log records of OpenTelemetry with GenAI events, in OTLP JSON."""
+
+class Adapter(_Adapter, metaclass=_AdapterEnumTypeWrapper):
+    """How the messages on a source's topic are written."""
+
+ADAPTER_UNSPECIFIED: Adapter.ValueType  # 0
+"""The same as DATA_EVENTS."""
+ADAPTER_DATA_EVENTS: Adapter.ValueType  # 1
+"""Data events of Sartor: CloudEvents."""
+ADAPTER_S3_NOTIFICATIONS: Adapter.ValueType  # 2
+"""Bucket notifications of S3, MinIO and Ceph: each new object is imported."""
+ADAPTER_DEBEZIUM: Adapter.ValueType  # 3
+"""Change events of Debezium in JSON: an update supersedes, a delete withdraws."""
+ADAPTER_OPENAI_REQUESTS: Adapter.ValueType  # 4
+"""Request and response of a chat completion as an OpenAI-compatible server saw them."""
+ADAPTER_OTEL_GENAI: Adapter.ValueType  # 5
+"""Log records of OpenTelemetry with GenAI events, in OTLP JSON."""
+Global___Adapter: _TypeAlias = Adapter  # noqa: Y015
+
+class _BreachAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreachActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreachAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREACH_ACTION_UNSPECIFIED: _BreachAction.ValueType  # 0
+    """The same as REJECT."""
+    BREACH_ACTION_REJECT: _BreachAction.ValueType  # 1
+    """The row is rejected."""
+    BREACH_ACTION_REPORT: _BreachAction.ValueType  # 2
+    """The row is taken; the breach is counted."""
+    BREACH_ACTION_STOP: _BreachAction.ValueType  # 3
+    """The row is rejected, and no snapshot is sealed while too many rows break the contract."""
+
+class BreachAction(_BreachAction, metaclass=_BreachActionEnumTypeWrapper):
+    """What happens where a row breaks its source's contract."""
+
+BREACH_ACTION_UNSPECIFIED: BreachAction.ValueType  # 0
+"""The same as REJECT."""
+BREACH_ACTION_REJECT: BreachAction.ValueType  # 1
+"""The row is rejected."""
+BREACH_ACTION_REPORT: BreachAction.ValueType  # 2
+"""The row is taken; the breach is counted."""
+BREACH_ACTION_STOP: BreachAction.ValueType  # 3
+"""The row is rejected, and no snapshot is sealed while too many rows break the contract."""
+Global___BreachAction: _TypeAlias = BreachAction  # noqa: Y015
+
+class _FieldType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FieldTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FieldType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIELD_TYPE_UNSPECIFIED: _FieldType.ValueType  # 0
+    """Anything."""
+    FIELD_TYPE_TEXT: _FieldType.ValueType  # 1
+    """Text."""
+    FIELD_TYPE_INTEGER: _FieldType.ValueType  # 2
+    """A whole number, or text that reads as one."""
+    FIELD_TYPE_NUMBER: _FieldType.ValueType  # 3
+    """A number, or text that reads as one."""
+    FIELD_TYPE_BOOLEAN: _FieldType.ValueType  # 4
+    """True or false, or text that reads as such."""
+    FIELD_TYPE_TIME: _FieldType.ValueType  # 5
+    """A date or time in ISO 8601."""
+    FIELD_TYPE_LIST: _FieldType.ValueType  # 6
+    """A list."""
+    FIELD_TYPE_OBJECT: _FieldType.ValueType  # 7
+    """An object."""
+
+class FieldType(_FieldType, metaclass=_FieldTypeEnumTypeWrapper):
+    """What a field must hold."""
+
+FIELD_TYPE_UNSPECIFIED: FieldType.ValueType  # 0
+"""Anything."""
+FIELD_TYPE_TEXT: FieldType.ValueType  # 1
+"""Text."""
+FIELD_TYPE_INTEGER: FieldType.ValueType  # 2
+"""A whole number, or text that reads as one."""
+FIELD_TYPE_NUMBER: FieldType.ValueType  # 3
+"""A number, or text that reads as one."""
+FIELD_TYPE_BOOLEAN: FieldType.ValueType  # 4
+"""True or false, or text that reads as such."""
+FIELD_TYPE_TIME: FieldType.ValueType  # 5
+"""A date or time in ISO 8601."""
+FIELD_TYPE_LIST: FieldType.ValueType  # 6
+"""A list."""
+FIELD_TYPE_OBJECT: FieldType.ValueType  # 7
+"""An object."""
+Global___FieldType: _TypeAlias = FieldType  # noqa: Y015
+
+@_typing.final
+class FieldRule(_message.Message):
+    """What one field of a source's rows must be like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    AT_MOST_FIELD_NUMBER: _builtins.int
+    MIN_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MAX_CHARACTERS_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its name; dots lead into objects."""
+    required: _builtins.bool
+    """It must be there and not empty."""
+    type: Global___FieldType.ValueType
+    """What it holds."""
+    at_least: _builtins.float
+    """Smallest number."""
+    at_most: _builtins.float
+    """Largest number."""
+    min_characters: _builtins.int
+    """Fewest characters or items; 0 is no limit."""
+    max_characters: _builtins.int
+    """Most characters or items; 0 is no limit."""
+    @_builtins.property
+    def allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The values it may have; empty allows any."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        required: _builtins.bool = ...,
+        type: Global___FieldType.ValueType = ...,
+        at_least: _builtins.float | None = ...,
+        at_most: _builtins.float | None = ...,
+        min_characters: _builtins.int = ...,
+        max_characters: _builtins.int = ...,
+        allowed: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_least", b"_at_least", "_at_most", b"_at_most", "at_least", b"at_least", "at_most", b"at_most"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_least", b"_at_least", "_at_most", b"_at_most", "allowed", b"allowed", "at_least", b"at_least", "at_most", b"at_most", "field", b"field", "max_characters", b"max_characters", "min_characters", b"min_characters", "required", b"required", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_least: _TypeAlias = _typing.Literal["at_least"]  # noqa: Y015
+    _WhichOneofArgType__at_least: _TypeAlias = _typing.Literal["_at_least", b"_at_least"]  # noqa: Y015
+    _WhichOneofReturnType__at_most: _TypeAlias = _typing.Literal["at_most"]  # noqa: Y015
+    _WhichOneofArgType__at_most: _TypeAlias = _typing.Literal["_at_most", b"_at_most"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_least) -> _WhichOneofReturnType__at_least | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_most) -> _WhichOneofReturnType__at_most | None: ...
+
+Global___FieldRule: _TypeAlias = FieldRule  # noqa: Y015
+
+@_typing.final
+class Contract(_message.Message):
+    """What the rows of a source must be like. They are checked under the source's own field names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ON_BREACH_FIELD_NUMBER: _builtins.int
+    MAX_BREACH_SHARE_FIELD_NUMBER: _builtins.int
+    on_breach: Global___BreachAction.ValueType
+    """What happens to rows that break it."""
+    max_breach_share: _builtins.float
+    """For STOP: the share of the rows since the last snapshot that may break it; default 0."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldRule]:
+        """Rules of fields."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that rows may have; empty allows any."""
+
+    def __init__(
+        self,
+        *,
+        fields: _abc.Iterable[Global___FieldRule] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        on_breach: Global___BreachAction.ValueType = ...,
+        max_breach_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "labels", b"labels", "max_breach_share", b"max_breach_share", "on_breach", b"on_breach"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contract: _TypeAlias = Contract  # noqa: Y015
+
+@_typing.final
+class ContractBreach(_message.Message):
+    """How often a rule of a contract was broken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule, such as "amount.at_most"."""
+    count: _builtins.int
+    """Rows that broke it."""
+    message: _builtins.str
+    """What was wrong with the latest."""
+    position: _builtins.str
+    """Where the latest stood."""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        count: _builtins.int = ...,
+        message: _builtins.str = ...,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "message", b"message", "position", b"position", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContractBreach: _TypeAlias = ContractBreach  # noqa: Y015
 
 @_typing.final
 class Mapping(_message.Message):
@@ -105,6 +372,9 @@ class Mapping(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     OP_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    MAX_DOCUMENT_CHARACTERS_FIELD_NUMBER: _builtins.int
     kind: Global___RecordKind.ValueType
     """What a row is."""
     messages: _builtins.str
@@ -125,6 +395,12 @@ class Mapping(_message.Message):
     """Field that names the person the row is about; stored only as a pseudonym."""
     op: _builtins.str
     """Field whose value "withdraw" or "delete" takes the record of that key out; default "op"."""
+    chosen: _builtins.str
+    """Field with the better answer; default "chosen"."""
+    rejected: _builtins.str
+    """Field with the worse answer; default "rejected"."""
+    max_document_characters: _builtins.int
+    """Most characters of a passage of a document; default 8000."""
     @_builtins.property
     def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Fields carried along as attributes: "language", "split", "group" have a meaning for curation."""
@@ -143,10 +419,13 @@ class Mapping(_message.Message):
         subject: _builtins.str = ...,
         op: _builtins.str = ...,
         attributes: _abc.Iterable[_builtins.str] | None = ...,
+        chosen: _builtins.str = ...,
+        rejected: _builtins.str = ...,
+        max_document_characters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "completion", b"completion", "key", b"key", "kind", b"kind", "label", b"label", "messages", b"messages", "op", b"op", "prompt", b"prompt", "subject", b"subject", "system", b"system", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chosen", b"chosen", "completion", b"completion", "key", b"key", "kind", b"kind", "label", b"label", "max_document_characters", b"max_document_characters", "messages", b"messages", "op", b"op", "prompt", b"prompt", "rejected", b"rejected", "subject", b"subject", "system", b"system", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,6 +475,15 @@ class Source(_message.Message):
     QUOTA_RECORDS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_RULE_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    OBJECT_PREFIXES_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    LIVE_COUNT_FIELD_NUMBER: _builtins.int
+    PENDING_COUNT_FIELD_NUMBER: _builtins.int
+    BREACH_COUNT_FIELD_NUMBER: _builtins.int
+    BREACHES_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/sources/{source}"."""
     dataset: _builtins.str
@@ -206,6 +494,16 @@ class Source(_message.Message):
     """Format of files and objects that do not tell their own."""
     quota_records: _builtins.int
     """Most live records it may hold; 0 is no limit."""
+    adapter: Global___Adapter.ValueType
+    """How the messages on its topic are written."""
+    live_count: _builtins.int
+    """Live records. Output only."""
+    pending_count: _builtins.int
+    """Records that are in no snapshot yet. Output only."""
+    breach_count: _builtins.int
+    """Rows that broke the contract. Output only."""
+    stopped: _builtins.bool
+    """Whether its contract stops snapshots now. Output only."""
     @_builtins.property
     def mapping(self) -> Global___Mapping:
         """Which field holds what."""
@@ -218,6 +516,22 @@ class Source(_message.Message):
     def order(self) -> _standing_order_pb2.OrderRevision:
         """Its revision."""
 
+    @_builtins.property
+    def object_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where its objects may lie besides the project's own: "s3://bucket/prefix/"."""
+
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For DEBEZIUM: the tables whose changes it takes, as "schema.table" or "table"; empty takes all."""
+
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """What its rows must be like."""
+
+    @_builtins.property
+    def breaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContractBreach]:
+        """By rule, the most often broken first. Output only."""
+
     def __init__(
         self,
         *,
@@ -229,10 +543,19 @@ class Source(_message.Message):
         quota_records: _builtins.int = ...,
         snapshot_rule: Global___SnapshotRule | None = ...,
         order: _standing_order_pb2.OrderRevision | None = ...,
+        adapter: Global___Adapter.ValueType = ...,
+        object_prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        tables: _abc.Iterable[_builtins.str] | None = ...,
+        contract: Global___Contract | None = ...,
+        live_count: _builtins.int = ...,
+        pending_count: _builtins.int = ...,
+        breach_count: _builtins.int = ...,
+        breaches: _abc.Iterable[Global___ContractBreach] | None = ...,
+        stopped: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mapping", b"mapping", "order", b"order", "snapshot_rule", b"snapshot_rule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "mapping", b"mapping", "order", b"order", "snapshot_rule", b"snapshot_rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "mapping", b"mapping", "name", b"name", "order", b"order", "quota_records", b"quota_records", "snapshot_rule", b"snapshot_rule", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "breach_count", b"breach_count", "breaches", b"breaches", "contract", b"contract", "dataset", b"dataset", "format", b"format", "live_count", b"live_count", "mapping", b"mapping", "name", b"name", "object_prefixes", b"object_prefixes", "order", b"order", "pending_count", b"pending_count", "quota_records", b"quota_records", "snapshot_rule", b"snapshot_rule", "stopped", b"stopped", "tables", b"tables", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
