@@ -61,6 +61,9 @@ class Attempt:
         self._cache = cache
         self._max_attempts = kind.max_attempts or runtime.settings.job_attempts
         self.keeper = LeaseKeeper(runtime.database, lease)
+        self._prefix = (
+            f"{lease.job.project}/{lease.job.kind}/{lease.job.id}/{lease.job.attempt}-{lease.token[-8:]}/"
+        )
         self._progress: dict[str, Any] = {}
         self._shown = 0.0
         self._log = log.get(
@@ -94,9 +97,7 @@ class Attempt:
     def _settle(self) -> str:
         try:
             if self._job.attempt > self._max_attempts:
-                return self._fail(
-                    "WORKER_LOST", f"its worker ended in each of {self._max_attempts} attempts"
-                )
+                return self._fail("WORKER_LOST", f"its worker ended in each of {self._max_attempts} attempts")
             with self._work_folder() as folder:
                 use_case = self._produce(folder)
                 self._through_outages(lambda: self._accept(use_case))
@@ -125,6 +126,7 @@ class Attempt:
     def _produce(self, folder: Path) -> Callable[[Transaction], None]:
         context = JobContext(
             job=self._job,
+            prefix=self._prefix,
             runtime=self._runtime,
             folder=folder,
             cache=self._cache,
@@ -214,7 +216,7 @@ class Attempt:
             if job_leases.lock(tx, self.lease) == "CANCELLING":
                 raise Interrupted(CANCELLED)
             use_case(tx)
-            job_leases.finish(tx, self._job, "SUCCEEDED")
+            job_leases.finish(tx, self._job, "SUCCEEDED", winner_prefix=self._prefix)
             fault_points.at("before_accept_commit", attempt=self._job.attempt)
         fault_points.at("after_accept_commit", attempt=self._job.attempt)
 

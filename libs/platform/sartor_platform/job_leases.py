@@ -20,20 +20,46 @@ from sartor_platform.worker_identity import surely_dead
 
 _RETURNING = "j." + COLUMNS.replace(", ", ", j.")
 
-# One row: highest priority, then the project with the fewest running jobs, then the oldest. A row whose lease
-# ran out is as good as a queued one.
+# One row: highest priority, then the project with the fewest running jobs, then the one whose turn is longest
+# ago, then the oldest. A row whose lease ran out is as good as a queued one. Nothing here reads the whole
+# queue: it steps from one (project, kind, device) to the next in the index jobs_queue and takes the first few
+# of each, so that ten thousand jobs of one project cost no more than ten.
+_DEVICE = "coalesce({}requirements ->> 'device', 'cpu')"
+_LANE = f"project, kind, ({_DEVICE.format('')})"
+_HEADS = 32
 _CLAIM = text(
     f"""
-    WITH busy AS (SELECT project, count(*) AS jobs FROM jobs WHERE state = 'RUNNING' AND lease_until > now()
-                  GROUP BY project),
+    WITH RECURSIVE lanes (project, kind, device) AS (
+        (SELECT {_LANE} FROM jobs WHERE state = 'QUEUED' ORDER BY {_LANE} LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM lanes, LATERAL (
+            SELECT {_LANE} FROM jobs
+            WHERE state = 'QUEUED' AND ({_LANE}) > (lanes.project, lanes.kind, lanes.device)
+            ORDER BY {_LANE} LIMIT 1) following),
+    ready (id, project, priority, create_time) AS (
+        SELECT head.* FROM lanes, LATERAL (
+            SELECT h.id, h.project, h.priority, h.create_time FROM jobs h
+            WHERE h.state = 'QUEUED' AND h.project = lanes.project AND h.kind = lanes.kind
+              AND {_DEVICE.format("h.")} = lanes.device
+              AND (h.not_before IS NULL OR h.not_before <= now())
+              AND (h.deadline IS NULL OR h.deadline > now())
+            ORDER BY h.priority DESC, h.create_time, h.id LIMIT {_HEADS}) head
+        WHERE lanes.kind = ANY(:kinds) AND lanes.device = ANY(:devices)
+        UNION ALL
+        SELECT id, project, priority, create_time FROM jobs
+        WHERE state = 'RUNNING' AND lease_until <= now() AND kind = ANY(:kinds)
+          AND {_DEVICE.format("")} = ANY(:devices) AND (deadline IS NULL OR deadline > now())),
+    projects AS (
+        SELECT project,
+          (SELECT count(*) FROM jobs b
+           WHERE b.state = 'RUNNING' AND b.lease_until > now() AND b.project = p.project) AS running,
+          (SELECT max(t.start_time) FROM jobs t
+           WHERE t.project = p.project AND t.start_time IS NOT NULL) AS turn
+        FROM (SELECT DISTINCT project FROM ready) p),
     next AS (
-        SELECT c.id FROM jobs c LEFT JOIN busy ON busy.project = c.project
-        WHERE c.kind = ANY(:kinds)
-          AND (c.state = 'QUEUED' AND (c.not_before IS NULL OR c.not_before <= now())
-               OR c.state = 'RUNNING' AND c.lease_until <= now())
-          AND coalesce(c.requirements ->> 'device', 'cpu') = ANY(:devices)
-          AND (c.deadline IS NULL OR c.deadline > now())
-        ORDER BY c.priority DESC, coalesce(busy.jobs, 0), c.create_time, c.id
+        SELECT c.id FROM jobs c JOIN ready USING (id) JOIN projects ON projects.project = ready.project
+        WHERE c.state = 'QUEUED' OR c.state = 'RUNNING' AND c.lease_until <= now()
+        ORDER BY ready.priority DESC, projects.running, projects.turn NULLS FIRST, ready.create_time, c.id
         LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
     UPDATE jobs j SET state = 'RUNNING', attempt = j.attempt + 1, lease_token = :token, lease_owner = :owner,
         lease_until = now() + make_interval(secs => :lease_seconds),
@@ -136,12 +162,18 @@ def lock(tx: Transaction, lease: Lease) -> str:
     return str(state)
 
 
-def finish(tx: Transaction, job: Job, state: str, reason: str = "", message: str = "") -> None:
-    """Write the end of a job whose row is locked: SUCCEEDED, FAILED or CANCELLED."""
+def finish(
+    tx: Transaction, job: Job, state: str, reason: str = "", message: str = "", winner_prefix: str = ""
+) -> None:
+    """Write the end of a job whose row is locked: SUCCEEDED, FAILED or CANCELLED.
+
+    Args:
+        winner_prefix: where the objects of the attempt that succeeded lie; what lies beside it is swept.
+    """
     tx.connection.execute(
         text(
             "UPDATE jobs SET state = :state, error_reason = :reason, error_message = :message,"
-            " end_time = now(), update_time = now(),"
+            " end_time = now(), update_time = now(), winner_prefix = :winner_prefix,"
             " lease_token = NULL, lease_owner = NULL, lease_until = NULL,"
             " progress = progress || cast(:progress AS jsonb) WHERE id = :id"
         ),
@@ -150,6 +182,7 @@ def finish(tx: Transaction, job: Job, state: str, reason: str = "", message: str
             "state": state,
             "reason": reason,
             "message": message,
+            "winner_prefix": winner_prefix,
             "progress": json.dumps({"fraction": 1.0, "eta_seconds": None} if state == "SUCCEEDED" else {}),
         },
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from sartor_platform import dead_letters, job_leases, log, metrics
+from sartor_platform import attempt_sweep, dead_letters, job_leases, log, metrics
 from sartor_platform.database import Database, is_transient
 from sartor_platform.errors import FailedPrecondition
 from sartor_platform.listen import Listener
@@ -20,6 +20,7 @@ from sartor_platform.migrations import is_current
 from sartor_platform.objects import ObjectStore
 from sartor_platform.runtime import Runtime
 from sartor_platform.settings import PlatformSettings
+from sartor_platform.ticks import Tick, Ticks
 from sartor_platform.watch import Watchers
 from sartor_platform.watchdog import Watchdog
 
@@ -37,7 +38,6 @@ def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: 
     from sartor_platform.grpc_server import GrpcServer
     from sartor_platform.outbox import Relay
     from sartor_platform.parking import ParkedEvents
-    from sartor_platform.ticks import Ticks
     from sartor_platform.topics import Topics
 
     with _process(definition, settings, stop) as (runtime, listener, watchdog):
@@ -59,18 +59,28 @@ def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: 
             consumer,
         )
         ticks = Ticks(runtime, definition.ticks(runtime))
+        sweeper = Ticks(runtime, [_sweep_of(definition)], group="sweep")
         listener.start()
         server.start()
-        for part in (*parts, ticks):
+        for part in (*parts, ticks, sweeper):
             part.start()
         _settle_memory()
         _watch_depths(runtime, stop)
         log.get().info("server.drains", seconds=settings.drain_seconds)
         runtime.watchers.close()
-        _together(lambda: server.stop(settings.drain_seconds), *(part.stop for part in (*parts, ticks)))
+        _together(
+            lambda: server.stop(settings.drain_seconds), *(part.stop for part in (*parts, ticks, sweeper))
+        )
         topics.close()
         listener.stop()
     return 0
+
+
+def _sweep_of(definition: ServiceDefinition) -> Tick:
+    def run(runtime: Runtime) -> None:
+        attempt_sweep.sweep(runtime, definition.named_objects, runtime.settings.attempt_grace_seconds)
+
+    return Tick("sweep_attempts", attempt_sweep.TICK_SECONDS, run)
 
 
 def run_worker(definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event) -> int:

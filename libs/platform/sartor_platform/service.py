@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sartor_platform import fault_points, log, settings
+from sartor_platform.attempt_sweep import NamedObjects, nothing_named
 from sartor_platform.errors import SartorError
 from sartor_platform.runtime import Runtime
 from sartor_platform.servicer import Servicer
@@ -49,6 +50,8 @@ class ServiceDefinition:
     handlers: Callable[[Runtime], Mapping[str, Handler | BatchHandler]]
     job_kinds: Callable[[Runtime], Sequence[JobKind]]
     ticks: Callable[[Runtime], Sequence[Tick]] = _no_ticks
+    named_objects: NamedObjects = nothing_named
+    """Objects of attempts that did not win, which rows of the service name all the same."""
     roles: Mapping[str, Callable[[Runtime], None]] = field(default_factory=dict)
 
 
@@ -67,7 +70,7 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
         log.get().error("settings.unusable", error=error.message)
         return CANNOT_START
     log.configure(definition.name, role, level=configured.log_level, as_json=configured.log_json)
-    fault_points.arm(configured.fault_points, configured.fault_guards_off, f"{definition.name}-{role}")
+    fault_points.arm(configured.fault_points, f"{definition.name}-{role}")
     try:
         return _run(definition, role, configured)
     except SartorError as error:

@@ -52,6 +52,8 @@ class PlatformSettings:
     """Of published events, answers to requests, and dead letters that were replayed or dropped."""
     dead_letter_retention_seconds: float = 90 * 86_400.0
     """Of dead letters nobody has dealt with. Parked events are never forgotten."""
+    attempt_grace_seconds: float = 3_600.0
+    """How long after a job's end the objects of its losing attempts are swept."""
     watchdog_seconds: float = 60.0
     drain_seconds: float = 10.0
     lease_seconds: float = 30.0
@@ -60,8 +62,6 @@ class PlatformSettings:
     """How often a job is tried before it has failed; kinds may set their own."""
     fault_points: str = ""
     """The fault harness's folder; empty in every real installation. See fault_points.py."""
-    fault_guards_off: str = ""
-    """Guards the fault harness takes away, to prove that it notices; no effect without `fault_points`."""
     log_level: str = "info"
     log_json: bool | None = None
     """Log lines as JSON; unset: as JSON unless a person is watching a terminal."""

@@ -32,11 +32,13 @@ class Ticks:
     A tick that raises is logged and comes again.
     """
 
-    def __init__(self, runtime: Runtime, ticks: Sequence[Tick]) -> None:
+    def __init__(self, runtime: Runtime, ticks: Sequence[Tick], *, group: str = "ticks") -> None:
+        """Ticks of one group run one after the other; each group has a leader of its own."""
+        self._group = group
         self._runtime = runtime
         self._ticks = ticks
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ticks", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=group, daemon=True)
 
     def start(self) -> None:
         """Begin, if there is anything to do."""
@@ -61,7 +63,7 @@ class Ticks:
                 self._stopping.wait(_STANDBY_SECONDS)
 
     def _lead(self, session: psycopg.Connection[Any]) -> None:
-        key = f"sartor.ticks.{self._runtime.database.schema}"
+        key = f"sartor.{self._group}.{self._runtime.database.schema}"
         due = {tick.name: time.monotonic() for tick in self._ticks}
         leading = False
         while not self._stopping.is_set():

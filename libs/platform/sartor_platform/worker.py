@@ -39,13 +39,15 @@ class Report(Protocol):
 class JobContext:
     """One attempt at a job, as its staging code in the parent process sees it.
 
-    `folder` is fresh for each attempt and removed after it. `prefix` is where the attempt's objects belong.
+    `folder` is fresh for each attempt and removed after it. `prefix` is where the attempt's objects belong:
+    no other attempt writes there, also where one that was not counted has had the same number.
     """
 
     def __init__(
         self,
         *,
         job: Job,
+        prefix: str,
         runtime: Runtime,
         folder: Path,
         cache: ObjectCache,
@@ -56,7 +58,7 @@ class JobContext:
         self.runtime = runtime
         self.folder = folder
         self.report = report
-        self.prefix = f"{job.project}/{job.kind}/{job.id}/{job.attempt}/"
+        self.prefix = prefix
         self._cache = cache
         self._check = check
 
@@ -73,12 +75,21 @@ class JobContext:
     def put(self, path: Path, name: str) -> ObjectReference:
         """Upload a file under the attempt's prefix."""
         self._check()
-        return self.runtime.objects.put_file(self.prefix + name, path)
+        return self._still_ours(self.runtime.objects.put_file(self.prefix + name, path))
 
     def put_bytes(self, data: bytes, name: str) -> ObjectReference:
         """Upload bytes under the attempt's prefix."""
         self._check()
-        return self.runtime.objects.put_bytes(self.prefix + name, data)
+        return self._still_ours(self.runtime.objects.put_bytes(self.prefix + name, data))
+
+    def _still_ours(self, reference: ObjectReference) -> ObjectReference:
+        """An attempt that lost its job while it uploaded leaves nothing: the sweep may be over already."""
+        try:
+            self._check()
+        except Exception:
+            self.runtime.objects.remove(reference.uri)
+            raise
+        return reference
 
 
 @dataclass(frozen=True, slots=True)

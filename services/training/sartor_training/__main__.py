@@ -8,6 +8,7 @@ from sartor_platform.service import ServiceDefinition, main
 
 from sartor_training import events, service, worker
 from sartor_training.settings import TrainingSettings
+from sartor_training.store import training_jobs
 
 DEFINITION = ServiceDefinition(
     name="training",
@@ -17,6 +18,7 @@ DEFINITION = ServiceDefinition(
     topics=events.topics,
     handlers=events.handlers,
     job_kinds=worker.job_kinds,
+    named_objects=training_jobs.checkpoint_uris,
 )
 
 

@@ -156,6 +156,15 @@ def add_checkpoint(tx: Transaction, name: str, step: int, reference: ObjectRefer
     return list(tx.connection.execute(old, {"name": name, "kept": kept}).scalars())
 
 
+def checkpoint_uris(connection: Connection, prefix: str) -> list[str]:
+    """The addresses of remembered checkpoints under a prefix: no sweep may take them."""
+    rows = connection.execute(
+        text("SELECT object ->> 'uri' FROM checkpoints WHERE starts_with(object ->> 'uri', :prefix)"),
+        {"prefix": prefix},
+    )
+    return [str(uri) for uri in rows.scalars()]
+
+
 def latest_checkpoint(connection: Connection, name: str) -> ObjectReference | None:
     """The newest checkpoint that was uploaded."""
     row = connection.execute(
