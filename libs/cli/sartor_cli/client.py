@@ -22,6 +22,7 @@ from sartor.curation.v1.curation_service_pb2_grpc import CurationServiceStub
 from sartor.deployment.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from sartor.evaluation.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from sartor.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
+from sartor.platform.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from sartor.training.v1.training_service_pb2_grpc import TrainingServiceStub
 from sartor_local import control
 from sartor_local.state import StackState
@@ -83,6 +84,15 @@ class Sartor:
     @cached_property
     def deployment(self) -> DeploymentServiceStub:
         return DeploymentServiceStub(self._channel("deployment"))
+
+    @property
+    def services(self) -> list[str]:
+        """The services that can be reached."""
+        return list(self._targets)
+
+    def dead_letters(self, service: str) -> DeadLetterServiceStub:
+        """The dead letters of a service: each serves its own."""
+        return DeadLetterServiceStub(self._channel(service))
 
     def ask(self, call: Callable[[Any], A], request: Message) -> A:
         """One call; its failure as the SartorError the service meant."""

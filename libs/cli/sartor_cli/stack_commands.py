@@ -159,8 +159,18 @@ def status(data_dir: DataDir = Path(".sartor"), output: Output = Format.TABLE) -
     else:
         console.print(summary(state, data_dir))
         console.print(table(state.processes, _PROCESS_COLUMNS))
+        _hint_at_dead_letters(state)
     if any(each.phase != "ready" for each in state.processes):
         raise typer.Exit(1)
+
+
+def _hint_at_dead_letters(state: StackState) -> None:
+    from sartor_cli.client import Sartor
+    from sartor_cli.dlq import waiting
+
+    with Sartor(state.targets, state) as sartor:
+        for line in waiting(sartor):
+            console.print(line)
 
 
 _PROCESS_COLUMNS = (
