@@ -7,7 +7,7 @@ its window. `switched_off` lets the harness take a guard away, to prove that it 
 
 An order is a file `orders/<point>~<process>~<id>.json` of `{"action": "kill"|"stop"|"fail"}`, with
 "attempt_below" where only early attempts at a job shall meet it; the process `any` fits all. The answer is
-`confirmed/<id>.json`.
+`confirmed/<id>.json`. A guard is off while there is a file `off/<guard>`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ POINTS = (
 _armed: _Armed | None = None
 
 
-def arm(folder: str, guards_off: str, process: str) -> None:
+def arm(folder: str, process: str) -> None:
     """Called once at the start of a process; without a folder nothing can ever be reached or switched off."""
     global _armed
-    _armed = _Armed(Path(folder), frozenset(guards_off.split(",")) - {""}, process) if folder else None
+    _armed = _Armed(Path(folder), process) if folder else None
 
 
 def at(point: str, *, attempt: int = 0) -> None:
@@ -63,16 +63,18 @@ def at(point: str, *, attempt: int = 0) -> None:
 
 def switched_off(guard: str) -> bool:
     """Whether the harness took this guard away."""
-    return _armed is not None and guard in _armed.guards_off
+    return _armed is not None and _armed.lacks(guard)
 
 
 class _Armed:
     """The harness's folder, as this process sees it."""
 
-    def __init__(self, folder: Path, guards_off: frozenset[str], process: str) -> None:
-        self.guards_off = guards_off
+    def __init__(self, folder: Path, process: str) -> None:
         self._folder = folder
         self._process = process
+
+    def lacks(self, guard: str) -> bool:
+        return (self._folder / "off" / guard).exists()
 
     def reach(self, point: str, attempt: int) -> None:
         for path in sorted((self._folder / "orders").glob(f"{point}~*.json")):

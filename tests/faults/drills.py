@@ -1,0 +1,176 @@
+"""One drill for each guard: a fault that only this guard makes harmless, struck on purpose.
+
+With the guard in place a drill finds nothing; with the guard taken away it must find harm. `proofs.py` tests
+both, so that the harness is known to notice what it is there to notice.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from google.protobuf.json_format import Parse
+from sartor.ingestion.v1.ingestion_service_pb2 import ListSnapshotsRequest
+from sartor.training.v1.base_model_pb2 import BaseModel
+from sartor.training.v1.training_events_pb2 import BaseModelReady
+from sartor.training.v1.training_service_pb2 import GetBaseModelRequest
+from sartor_platform.fault_points import DIGEST_CHECK, INBOX, LEASE_FENCE, RELAY_ORDER
+
+from tests.faults import invariants
+from tests.faults.ledger import DatasetLedger, Row
+from tests.faults.plan import Fault, plan_round
+from tests.faults.rounds import Harness, PointFault, Stops
+from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
+from tests.faults.world import LEASE_SECONDS
+from tests.tiny_model import make_tiny_model
+
+_REST_SECONDS = 45.0
+_WAIT_SECONDS = 60.0
+
+
+def drill(harness: Harness, guard: str, name: str) -> list[str]:
+    """Strike where only `guard` helps, on the new dataset `name`; returns what does not hold afterwards."""
+    drills: dict[str, Callable[[Harness, str], list[str]]] = {
+        INBOX: old_data_comes_again,
+        LEASE_FENCE: a_worker_wakes_after_its_lease,
+        RELAY_ORDER: events_wait_for_the_broker,
+        DIGEST_CHECK: an_object_is_altered,
+    }
+    return drills[guard](harness, name)
+
+
+def old_data_comes_again(harness: Harness, name: str) -> list[str]:
+    """The first event is delivered once more after its record was corrected: nothing may go back."""
+    page, feed = _dataset(harness, name)
+    for version in (1, 2, 3):
+        feed.send([Row("twice", version), Row(f"beside-{version}", 1)])
+    _snapshot(harness, page)
+    harness.producer.send(page.events[0])
+    feed.closing()
+    return harness.rest([page], seconds=_REST_SECONDS)
+
+
+def a_worker_wakes_after_its_lease(harness: Harness, name: str) -> list[str]:
+    """A worker sleeps with its result in hand until another has done the job: its result may not count."""
+    order = harness.world.points.order("after_upload_before_row", "curation-worker", "stop")
+    sleeper = PointFault(Fault("stop", "curation-worker", "after_upload_before_row"), order)
+    stops = Stops(harness.world, [sleeper], seconds=LEASE_SECONDS + 8)
+    page, feed = _dataset(harness, name)
+    feed.send([Row(f"slow-{number}", 1) for number in range(6)])
+    found = harness.rest([page], lambda: sleeper.slept, seconds=_REST_SECONDS)
+    time.sleep(2.0)  # what the woken one does comes after the rest
+    stops.end()
+    return found or harness.rest([page], seconds=0)
+
+
+def events_wait_for_the_broker(harness: Harness, name: str) -> list[str]:
+    """Two facts about one base model wait for the broker: the topic tells them in the order they happened."""
+    proxy = harness.world.proxies["tansu"]
+    proxy.refusing = True
+    proxy.cut(plan_round(0, 0, "data").rng(name), 1.0)
+    try:
+        digests = [_base_model(harness, name, seed) for seed in (11, 12)]
+    finally:
+        proxy.refusing = False
+    until = time.monotonic() + _WAIT_SECONDS
+    while len(told := _told(harness, name)) < len(digests) and time.monotonic() < until:
+        time.sleep(0.3)
+    return [] if told == digests else [f"ORDER: {name} became {digests}, but the topic tells {told}"]
+
+
+def an_object_is_altered(harness: Harness, name: str) -> list[str]:
+    """A segment is replaced by other, readable data before curation reads it: that must be refused."""
+    world = harness.world
+    page, feed = _dataset(harness, name)
+    world.freeze("curation-server")
+    try:
+        feed.send([Row(f"altered-{number}", 1) for number in range(6)])
+        snapshot = _snapshot(harness, page)
+        segment = harness.objects.manifest(snapshot.manifest)["segments"][0]["object"]
+        original = harness.objects.read(segment["uri"], segment["sha256"])
+        harness.objects.put(segment["uri"], _with_other_answers(original))
+    finally:
+        world.wake("curation-server")
+    curation = _ended_curation(harness, page)
+    harness.objects.put(segment["uri"], original)
+    if curation.job.error.reason == "DIGEST_MISMATCH":
+        page.altered.add(snapshot.name)
+        return harness.rest([page], seconds=_REST_SECONDS)
+    return [f"ALTERED: {curation.name} is {invariants.state(curation)}, though {segment['uri']} was altered"]
+
+
+def _dataset(harness: Harness, name: str) -> tuple[DatasetLedger, Feed]:
+    page = harness.ledger.open(harness.project, name)
+    apply_text(harness.sartor, data_orders(harness.project, harness.world.model, [name], models=False))
+    return page, Feed(harness.ledger, page, harness.producer, plan_round(0, 0, "data").rng(name))
+
+
+def _snapshot(harness: Harness, page: DatasetLedger) -> Any:
+    """The first snapshot of the dataset, once it is there."""
+    sartor, request = harness.sartor, ListSnapshotsRequest(parent=page.dataset)
+    return _first(lambda: asked(lambda: list(sartor.all(sartor.ingestion.ListSnapshots, request))))
+
+
+def _ended_curation(harness: Harness, page: DatasetLedger) -> Any:
+    def ended() -> Iterator[Any]:
+        outside = harness.reader.read(page.project, page.dataset, models=False)
+        return (each for each in outside.curations if invariants.state(each) not in invariants.UNFINISHED)
+
+    return _first(lambda: list(ended()))
+
+
+def _first(read: Callable[[], list[Any]]) -> Any:
+    until = time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < until:
+        found = read()
+        if found:
+            return found[0]
+        time.sleep(0.2)
+    raise AssertionError(f"nothing came within {_WAIT_SECONDS:.0f} s")
+
+
+def _base_model(harness: Harness, name: str, seed: int) -> str:
+    """Apply the base model with other weights; returns its digest once it is prepared."""
+    folder = make_tiny_model(harness.world.folder / f"{name}-{seed}", seed=seed)
+    text = BASE_MODEL.format(project=harness.project, model=folder).replace("name: tiny", f"name: {name}")
+    before = _digest(harness, name)
+    apply_text(harness.sartor, text)
+    return str(_first(lambda: [each] if (each := _digest(harness, name)) not in ("", before) else []))
+
+
+def _digest(harness: Harness, name: str) -> str:
+    from sartor_platform.errors import NotFound
+
+    request = GetBaseModelRequest(name=f"projects/{harness.project}/baseModels/{name}")
+    try:
+        found: BaseModel = asked(lambda: harness.sartor.ask(harness.sartor.training.GetBaseModel, request))
+    except NotFound:
+        return ""
+    return found.digest
+
+
+def _told(harness: Harness, name: str) -> list[str]:
+    subject = f"projects/{harness.project}/baseModels/{name}"
+    first = {each.id: each for each in reversed(harness.observer.seen()) if each.subject == subject}
+    told = sorted(first.values(), key=lambda each: each.offset)
+    return [Parse(each.value, BaseModelReady()).digest for each in told]
+
+
+def _with_other_answers(data: bytes) -> bytes:
+    """The same Parquet file with every answer turned round."""
+    table = pyarrow.parquet.read_table(io.BytesIO(data))
+    messages = [
+        [{**turn, "content": turn["content"][::-1]} for turn in turns]
+        for turns in table.to_pydict()["messages"]
+    ]
+    index = table.schema.get_field_index("messages")
+    changed = table.set_column(
+        index, table.schema.field(index), pa.array(messages, table.schema.field(index).type)
+    )
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(changed, out)
+    return out.getvalue()

@@ -1,0 +1,285 @@
+"""One round: a plan struck against new datasets of a running world, then rest, then every invariant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sartor.curation.v1.curation_service_pb2 import CreateCurationRequest
+from sartor_platform.errors import NotFound
+
+from tests.faults import invariants
+from tests.faults.injectors import Injectors, is_stopped
+from tests.faults.ledger import DatasetLedger, Ledger
+from tests.faults.observer import OURS, Observer
+from tests.faults.outcome import Outcome
+from tests.faults.plan import LOST_LOG, MODEL, Fault, RoundPlan
+from tests.faults.producer import OutsideProducer
+from tests.faults.reading import Objects, Outside, Reader
+from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
+from tests.faults.world import LEASE_SECONDS, World
+
+REST_SECONDS = 90.0
+MODEL_REST_SECONDS = 200.0
+_FIRST_SNAPSHOT_SECONDS = 8.0
+
+
+@dataclass(slots=True)
+class PointFault:
+    """A fault that waits for a process to come to its point."""
+
+    fault: Fault
+    order: str
+    slept: bool = False
+
+
+@dataclass(slots=True)
+class RoundResult:
+    """What one round came to."""
+
+    plan: RoundPlan
+    confirmed: list[Fault] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+
+class Harness:
+    """The outside of one world: its producers, readers and ledger."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ledger = Ledger()
+        self.producer = OutsideProducer(world.kafka_settings())
+        self.observer = Observer(world.kafka_settings(), (*OURS, "sartor.data.dlq"))
+        self.sartor = world.client()
+        self.objects = Objects(world.platform_settings())
+        self.reader = Reader(self.sartor, self.objects, world.options.services)
+        self.project = f"faults-{uuid.uuid4().hex[:8]}"
+        self.with_models: set[str] = set()
+        self.requests: dict[str, set[str]] = {}
+        apply_text(self.sartor, BASE_MODEL.format(project=self.project, model=world.model))
+
+    def close(self) -> None:
+        """Let go of the world."""
+        self.observer.stop()
+        self.producer.close()
+        self.sartor.close()
+
+    # --- a round ---
+
+    def run(self, plan: RoundPlan, outcome: Outcome) -> RoundResult:
+        """Strike, come to rest, check."""
+        result = RoundResult(plan)
+        models = plan.kind == MODEL
+        names = [f"r{plan.number}-{index}" for index in range(1 if models else 2)]
+        pages = [self.ledger.open(self.project, name) for name in names]
+        points = [self._lay(fault) for fault in plan.faults if fault.point]
+        timed = [fault for fault in plan.faults if not fault.point]
+        stops = Stops(self.world, points)
+        apply_text(self.sartor, data_orders(self.project, self.world.model, names, models=models))
+        if models:
+            self.with_models |= {page.dataset for page in pages}
+        feeds = [Feed(self.ledger, page, self.producer, plan.rng(page.dataset)) for page in pages]
+        injectors = Injectors(self.world, self.producer, self.observer, pages, plan.rng("strikes"))
+        struck: list[Fault] = []
+        jobs: list[Callable[[], None]] = [lambda feed=feed: self._feed(feed, plan) for feed in feeds]  # type: ignore[misc]
+        jobs += [lambda fault=fault: self._strike(injectors, fault, struck) for fault in timed]  # type: ignore[misc]
+        result.violations += _together(jobs)
+        for feed in feeds if not models else ():
+            feed.closing()
+        result.violations += self.rest(pages, stops.done, MODEL_REST_SECONDS if models else REST_SECONDS)
+        stops.end()
+        result.confirmed = struck + self._confirmed(points)
+        self._count(plan, result, pages, outcome)
+        return result
+
+    def _lay(self, fault: Fault) -> PointFault:
+        order = self.world.points.order(fault.point, fault.target, fault.kind, attempt_below=9)
+        return PointFault(fault, order)
+
+    def _feed(self, feed: Feed, plan: RoundPlan) -> None:
+        feed.first_wave(4, 5)
+        if plan.kind == LOST_LOG:
+            time.sleep(4)
+        elif plan.kind == MODEL:
+            feed.closing()
+            return
+        else:
+            self._await_snapshot(feed.page)
+            if feed.page.dataset.endswith("-0"):
+                self._by_hand(feed.page)
+        feed.second_wave(3)
+
+    def _await_snapshot(self, page: DatasetLedger) -> None:
+        until = time.monotonic() + _FIRST_SNAPSHOT_SECONDS
+        while time.monotonic() < until and not self.reader.snapshots(page.dataset):
+            time.sleep(0.3)
+
+    def _by_hand(self, page: DatasetLedger) -> None:
+        """A client asks for a curation and, as after a lost answer, asks again with the same id."""
+        if not self.reader.snapshots(page.dataset):
+            return
+        name = page.dataset.rpartition("/")[2]
+        request = CreateCurationRequest(
+            parent=f"projects/{page.project}",
+            policy=f"projects/{page.project}/curationPolicies/{name}",
+            request_id=str(uuid.uuid4()),
+        )
+        made = self.requests.setdefault(request.request_id, set())
+        for _ in range(2):
+            with contextlib.suppress(NotFound):
+                made.add(asked(lambda: self.sartor.ask(self.sartor.curation.CreateCuration, request)).name)
+
+    def _strike(self, injectors: Injectors, fault: Fault, struck: list[Fault]) -> None:
+        time.sleep(fault.at_seconds)
+        if injectors.strike(fault):
+            struck.append(fault)
+
+    def _confirmed(self, points: list[PointFault]) -> list[Fault]:
+        for each in points:
+            self.world.points.withdraw(each.order)
+        time.sleep(0.05)
+        found = [each for each in points if self.world.points.confirmation(each.order) is not None]
+        return [each.fault for each in found if each.fault.kind != "stop" or each.slept]
+
+    def _count(
+        self, plan: RoundPlan, result: RoundResult, pages: list[DatasetLedger], outcome: Outcome
+    ) -> None:
+        outcome.rounds += 1
+        for fault in plan.faults:
+            outcome.tried[_label(fault)] += 1
+        for fault in result.confirmed:
+            outcome.confirmed[_label(fault)] += 1
+            if fault.point:
+                outcome.points[fault.point] += 1
+        outcome.records += sum(len(page.sent) for page in pages)
+        outcome.redelivered += sum(page.redelivered for page in pages)
+        outcome.events = len({(each.topic, each.id) for each in self.observer.seen()})
+        if result.violations:
+            outcome.violations += result.violations
+            outcome.failed_rounds.append(plan.name)
+        else:
+            outcome.survived += len(result.confirmed)
+
+    # --- rest ---
+
+    def rest(
+        self,
+        pages: list[DatasetLedger],
+        also: Callable[[], bool] = lambda: True,
+        seconds: float = REST_SECONDS,
+    ) -> list[str]:
+        """Wait until every invariant holds; what still does not is returned."""
+        until = time.monotonic() + seconds
+        while True:
+            found = list(self.violations(pages))
+            if not also():
+                found.append("the faults themselves have not ended")
+            if not found or time.monotonic() > until:
+                return found
+            time.sleep(0.5)
+
+    def violations(self, pages: list[DatasetLedger]) -> Iterator[str]:
+        """Everything that does not hold now for these datasets, and for all events."""
+        seen = self.observer.seen()
+        outsides: list[Outside] = []
+        for page in pages:
+            models = page.dataset in self.with_models
+            outside = self.reader.read(page.project, page.dataset, models=models)
+            outsides.append(outside)
+            if outside.pending:
+                yield f"{outside.pending} records of {page.dataset} are still pending"
+            for check in invariants.OF_DATASETS + (invariants.OF_MODELS if models else ()):
+                yield from check(page, outside)
+        self.objects.faults.clear()
+        yield from invariants.every_named_object_is_whole(self.reader, outsides)
+        yield from invariants.no_event_has_two_contents(seen)
+        yield from invariants.each_fact_is_told_once(seen)
+        yield from invariants.promotions_are_told_in_order(seen)
+        yield from invariants.every_snapshot_was_told(seen, outsides)
+        yield from invariants.all_poison_was_put_aside(seen, pages)
+        for request, names in self.requests.items():
+            if len(names) > 1:
+                yield f"TWICE: request {request} made {sorted(names)}"
+        if not self.world.all_ready():
+            yield "not every process is ready again"
+        for name in self.world.names():
+            if "worker" in name and self.world.children(name):
+                yield f"{name} still has a child that works"
+
+
+class Stops:
+    """Wakes processes that stopped themselves at a point, once they slept for longer than a lease."""
+
+    def __init__(self, world: World, points: list[PointFault], seconds: float = LEASE_SECONDS + 2) -> None:
+        self._world = world
+        self._seconds = seconds
+        self._waiting = [each for each in points if each.fault.kind == "stop"]
+        self._asleep: dict[int, float] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def done(self) -> bool:
+        """Whether nobody sleeps."""
+        return not self._asleep
+
+    def end(self) -> None:
+        """Wake whoever sleeps."""
+        self._end.set()
+        self._thread.join(5)
+        for pid in self._asleep:
+            _wake(pid)
+
+    def _run(self) -> None:
+        beyond: dict[int, PointFault] = {}
+        while not self._end.wait(0.1):
+            for each in list(self._waiting):
+                confirmation = self._world.points.confirmation(each.order)
+                if confirmation is not None:
+                    self._waiting.remove(each)
+                    self._asleep[confirmation.pid] = time.monotonic()
+                    beyond[confirmation.pid] = each
+            for pid, since in list(self._asleep.items()):
+                if time.monotonic() - since > self._seconds:
+                    beyond[pid].slept = is_stopped(pid)
+                    _wake(pid)
+                    del self._asleep[pid]
+
+
+def _wake(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def _label(fault: Fault) -> str:
+    if fault.point:
+        return f"{fault.kind} at point"
+    return (
+        f"{fault.kind} {fault.target}"
+        if fault.kind in ("kill_server", "cut", "reset", "delay", "half_open")
+        else fault.kind
+    )
+
+
+def _together(jobs: list[Callable[[], None]]) -> list[str]:
+    """Run them side by side; what they raised is a violation: the outside was not served."""
+    raised: list[str] = []
+
+    def run(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception as error:  # noqa: BLE001 - told as a violation
+            raised.append(f"the outside was not served: {type(error).__name__}: {error}")
+
+    threads = [threading.Thread(target=run, args=[job], daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
