@@ -30,6 +30,7 @@ __all__ = ["BatchHandler", "Consumer", "Handler"]
 _TURN_SECONDS = 2.0
 _POLL_SECONDS = 0.25
 _TRIES = 3
+_TOGETHER = 64
 _BATCH_TRIES = 4
 
 
@@ -138,7 +139,9 @@ class Consumer:
             self._unhandled(partition, first)
         elif self._parked.holds(first):
             self._park(partition, None)
-        elif isinstance(handler, BatchHandler) and first.failing_since is None:
+        elif first.failing_since is None and (
+            isinstance(handler, BatchHandler) or len(partition.pending) > 1
+        ):
             self._handle_batch(handler, first.event.type, {key: partition, **ready})
         else:
             self._handle_one(handler, partition)
@@ -156,12 +159,16 @@ class Consumer:
             log.get().info("event.handled", type=event.type, subject=event.subject, position=event.position)
         partition.done(1)
 
-    def _handle_batch(self, handler: BatchHandler, type_: str, ready: Mapping[Any, Partition]) -> None:
+    def _handle_batch(
+        self, handler: Handler | BatchHandler, type_: str, ready: Mapping[Any, Partition]
+    ) -> None:
+        """Events of one type in one transaction: each alone would cost a commit."""
+        limit = handler.limit if isinstance(handler, BatchHandler) else _TOGETHER
         batch: list[Pending] = []
         taken: list[tuple[Partition, int]] = []
         try:
             for partition in ready.values():
-                run = partition.run_of(type_, handler.limit - len(batch), self._parked.holds)
+                run = partition.run_of(type_, limit - len(batch), self._parked.holds)
                 for pending in run:
                     pending.parse()
                 if run:
@@ -183,7 +190,7 @@ class Consumer:
         for partition, count in taken:
             partition.done(count)
 
-    def _one_by_one(self, handler: BatchHandler, partition: Partition, count: int) -> None:
+    def _one_by_one(self, handler: Handler | BatchHandler, partition: Partition, count: int) -> None:
         for _ in range(count):
             left = len(partition.pending)
             self._handle_one(handler, partition)

@@ -39,7 +39,8 @@ def handle(database: Database, handler: Handler | BatchHandler, events: Sequence
             handler.fn(tx, fresh)
         elif not isinstance(handler, BatchHandler):
             for event in fresh:
-                handler(tx, event)
+                with tracing.continued(event.traceparent):
+                    handler(tx, event)
         fault_points.at("before_commit")
         return len(fresh)
 

