@@ -242,8 +242,10 @@ def test_a_transient_fault_pauses_its_partition_and_nothing_is_lost(platform: Pl
     until(lambda: len(seen.events) >= 2)
     assert "waits" not in seen.subjects
     away.clear()
-    until(lambda: len(seen.events) == 7)
-    assert [event.id for event in seen.events if event.subject == "waits"] == ["w-1", "w-2"]
+    # Some were seen twice: in a transaction that was rolled back with a faulty neighbour's, and alone.
+    until(lambda: len({event.id for event in seen.events}) == 7)
+    waited = [event.id for event in seen.events if event.subject == "waits"]
+    assert list(dict.fromkeys(waited)) == ["w-1", "w-2"]
 
 
 def test_a_database_that_goes_away_under_a_handler_is_transient(platform: Platform) -> None:
