@@ -121,6 +121,17 @@ class Attempt:
             self._log.exception("job.attempt_failed")
             return self._try_again(*unforeseen(error))
 
+    def hand_back(self) -> None:
+        """Give the job to another worker though this attempt still hangs; the process ends now."""
+        try:
+            self._requeue(0.0, counted=False, message="its worker was stopped; another continues")
+        except LeaseLost:
+            return  # it came to its end after all
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            self._log.warning("job.not_handed_back", error=log.brief(error))  # its lease runs out
+
     # --- the work ---
 
     def _produce(self, folder: Path) -> Callable[[Transaction], None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sartor_platform import log, watch
 from sartor_platform.errors import FailedPrecondition
@@ -76,15 +76,17 @@ class GrpcServer:
                 metadata={"address": self._bind},
             ) from error
         self._server.start()
-        self._set(self._states.SERVING)
+        self.set_serving(True)
         log.get().info("grpc.serving", port=self.port, services=self._names)
 
     def stop(self, grace_seconds: float) -> None:
         """Turn NOT_SERVING, refuse new calls, give running ones this long, then cut them."""
-        self._set(self._states.NOT_SERVING)
+        self.set_serving(False)
         self._server.stop(grace_seconds).wait()
         self._pool.shutdown(wait=False)
 
-    def _set(self, state: Any) -> None:
+    def set_serving(self, serving: bool) -> None:
+        """What health checks are told from now on; calls are taken either way."""
+        state = self._states.SERVING if serving else self._states.NOT_SERVING
         for name in ["", *self._names]:
             self._health.set(name, state)

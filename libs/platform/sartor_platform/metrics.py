@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -44,16 +44,25 @@ WATCHERS = Gauge("sartor_watchers", "Open Watch streams.")
 
 
 class MetricsServer:
-    """Serves /metrics, and /healthz from a question that answers None while all is well.
+    """Serves /metrics; /healthz, whether work may be sent here; /livez, whether a restart would not help.
+
+    `unwell` and `stuck` answer None while all is well.
 
     Raises:
         FailedPrecondition: ADDRESS_IN_USE.
     """
 
-    def __init__(self, bind: str, unwell: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        bind: str,
+        unwell: Callable[[], str | None],
+        stuck: Callable[[], str | None] = lambda: None,
+    ) -> None:
         host, _, port = bind.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host or "127.0.0.1", int(port)), _handler(unwell))
+            self._server = ThreadingHTTPServer(
+                (host or "127.0.0.1", int(port)), _handler({"/healthz": unwell, "/livez": stuck})
+            )
         except OSError as error:
             raise FailedPrecondition(
                 f"cannot listen on {bind}: {error.strerror}; stop what holds it or set SARTOR_METRICS_BIND",
@@ -78,7 +87,7 @@ class MetricsServer:
         self._server.server_close()
 
 
-def _handler(unwell: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:
+def _handler(questions: Mapping[str, Callable[[], str | None]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Answers GET."""
 
@@ -86,13 +95,13 @@ def _handler(unwell: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:
             path = self.path.partition("?")[0]
             if path == "/metrics":
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))
-            elif path == "/healthz":
-                fault = unwell()
+            elif path in questions:
+                fault = questions[path]()
                 self._answer(
                     503 if fault else 200, "text/plain; charset=utf-8", (fault or "ok").encode() + b"\n"
                 )
             else:
-                self._answer(404, "text/plain; charset=utf-8", b"see /metrics and /healthz\n")
+                self._answer(404, "text/plain; charset=utf-8", b"see /metrics, /healthz and /livez\n")
 
         def _answer(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)

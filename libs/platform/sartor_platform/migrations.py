@@ -54,7 +54,11 @@ def upgrade(database_url: str, package: str, *, schema: str = "") -> None:
 
 
 def is_current(database: Database, package: str) -> bool:
-    """Whether the schema is at the newest revision already. Cheap: reads the files' heads, not Alembic."""
+    """Whether the schema is at the newest revision already, or at one of a later release.
+
+    A later one is only ever added to, so that this release can run beside the next. Cheap: reads the files'
+    heads, not Alembic.
+    """
     table = f'"{database.schema}".alembic_version'
     with database.read() as connection:
         known = connection.execute(
@@ -63,7 +67,8 @@ def is_current(database: Database, package: str) -> bool:
         if not known:
             return False
         at = set(connection.execute(text(f"SELECT version_num FROM {table}")).scalars())  # noqa: S608 - our own name
-    return at == _heads(_folder(package))
+    known, heads = _revisions(_folder(package))
+    return at == heads or not at <= known
 
 
 def _run(connection: Connection, schema: str, folder: Path) -> None:
@@ -92,7 +97,8 @@ def _folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "migrations"
 
 
-def _heads(folder: Path) -> set[str]:
+def _revisions(folder: Path) -> tuple[set[str], set[str]]:
+    """All revisions, and those that no other comes after."""
     revisions: set[str] = set()
     parents: set[str] = set()
     for file in folder.glob("*.py"):
@@ -100,4 +106,4 @@ def _heads(folder: Path) -> set[str]:
         if "revision" in found:
             revisions.add(found["revision"])
             parents.add(found.get("down_revision", ""))
-    return revisions - parents
+    return revisions, revisions - parents

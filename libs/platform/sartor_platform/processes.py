@@ -10,25 +10,42 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sartor_platform import attempt_sweep, dead_letters, job_leases, log, metrics
 from sartor_platform.database import Database, is_transient
 from sartor_platform.errors import FailedPrecondition
+from sartor_platform.health import Health, broker_answers, database_answers
 from sartor_platform.listen import Listener
 from sartor_platform.migrations import is_current
 from sartor_platform.objects import ObjectStore
 from sartor_platform.runtime import Runtime
 from sartor_platform.settings import PlatformSettings
 from sartor_platform.ticks import Tick, Ticks
+from sartor_platform.topics import Topics
 from sartor_platform.watch import Watchers
-from sartor_platform.watchdog import Watchdog
+from sartor_platform.watchdog import EXIT_STATUS, Watchdog
 
 if TYPE_CHECKING:
     from sartor_platform.service import ServiceDefinition
 
 _DATABASE_PATIENCE_SECONDS = 60.0
-_DRAIN_LIMIT_SECONDS = 18.0
+# Beyond the drain time: for what ends beside the calls, and for what hangs. With ten seconds of it a process
+# is gone in less than twenty.
+_PARTS_SECONDS = 6.0
+_END_SECONDS = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What every process of a service has."""
+
+    runtime: Runtime
+    listener: Listener
+    watchdog: Watchdog
+    health: Health
+    topics: Topics
 
 
 def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event) -> int:
@@ -38,41 +55,38 @@ def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: 
     from sartor_platform.grpc_server import GrpcServer
     from sartor_platform.outbox import Relay
     from sartor_platform.parking import ParkedEvents
-    from sartor_platform.topics import Topics
 
-    with _process(definition, settings, stop) as (runtime, listener, watchdog):
-        topics = Topics(settings)
-        handlers = definition.handlers(runtime)
-        servicers = [*definition.servicers(runtime), servicer(runtime.database, handlers)]
-        server = GrpcServer(settings.grpc_bind, servicers)
-        consumer = Consumer(
-            runtime.database,
-            settings,
-            topics,
-            lambda: definition.topics(runtime),
-            handlers,
-            watchdog,
+    with _process(definition, settings, stop, uses_broker=True) as ours:
+        runtime, listener, watchdog, topics = ours.runtime, ours.listener, ours.watchdog, ours.topics
+        database, handlers = runtime.database, definition.handlers(runtime)
+        server = GrpcServer(
+            settings.grpc_bind, [*definition.servicers(runtime), servicer(database, handlers)]
         )
         parts = (
-            Relay(runtime.database, settings, topics, listener, watchdog),
-            ParkedEvents(runtime.database, settings, handlers, listener, watchdog),
-            consumer,
+            Relay(database, settings, topics, listener, watchdog),
+            ParkedEvents(database, settings, handlers, listener, watchdog),
+            Consumer(database, settings, topics, lambda: definition.topics(runtime), handlers, watchdog),
+            Ticks(runtime, definition.ticks(runtime)),
+            Ticks(runtime, [_sweep_of(definition)], group="sweep"),
         )
-        ticks = Ticks(runtime, definition.ticks(runtime))
-        sweeper = Ticks(runtime, [_sweep_of(definition)], group="sweep")
         listener.start()
         server.start()
-        for part in (*parts, ticks, sweeper):
+        for part in parts:
             part.start()
+        ours.health.start(server.set_serving)
         _settle_memory()
-        _watch_depths(runtime, stop)
+        stop.wait()
+        ours.health.drain()
         log.get().info("server.drains", seconds=settings.drain_seconds)
+        time.sleep(settings.drain_notice_seconds)
         runtime.watchers.close()
         _together(
-            lambda: server.stop(settings.drain_seconds), *(part.stop for part in (*parts, ticks, sweeper))
+            settings.drain_seconds + _PARTS_SECONDS,
+            lambda: server.stop(settings.drain_seconds),
+            listener.stop,
+            *(part.stop for part in parts),
         )
         topics.close()
-        listener.stop()
     return 0
 
 
@@ -87,14 +101,15 @@ def run_worker(definition: ServiceDefinition, settings: PlatformSettings, stop: 
     """Run jobs until told to stop; running ones are given back for another worker."""
     from sartor_platform.worker_loop import WorkerLoop
 
-    with _process(definition, settings, stop) as (runtime, listener, _watchdog):
-        loop = WorkerLoop(runtime, definition.job_kinds(runtime), listener)
-        listener.start()
+    with _process(definition, settings, stop) as ours:
+        loop = WorkerLoop(ours.runtime, definition.job_kinds(ours.runtime), ours.listener, ours.watchdog)
+        ours.listener.start()
         loop.start()
+        ours.health.start()
         _settle_memory()
-        _watch_depths(runtime, stop)
-        loop.stop()
-        listener.stop()
+        stop.wait()
+        ours.health.drain()
+        _together(settings.drain_seconds + _PARTS_SECONDS, loop.stop, ours.listener.stop)
     return 0
 
 
@@ -107,10 +122,11 @@ def run_role(
     """
     global _stop
     _stop = stop
-    with _process(definition, settings, stop) as (runtime, listener, _watchdog):
-        listener.start()
-        definition.roles[role](runtime)
-        listener.stop()
+    with _process(definition, settings, stop) as ours:
+        ours.listener.start()
+        ours.health.start()
+        definition.roles[role](ours.runtime)
+        ours.listener.stop()
     return 0
 
 
@@ -124,41 +140,48 @@ def stop_event() -> threading.Event:
 
 @contextmanager
 def _process(
-    definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event
-) -> Iterator[tuple[Runtime, Listener, Watchdog]]:
+    definition: ServiceDefinition,
+    settings: PlatformSettings,
+    stop: threading.Event,
+    *,
+    uses_broker: bool = False,
+) -> Iterator[_Process]:
     with ExitStack() as stack:
         database = Database(settings.database_url, definition.name)
         stack.callback(database.close)
         _migrated(definition, database, stop)
-        listener = Listener(database)
-        objects = ObjectStore(settings)
-        runtime = Runtime(settings, database, objects, Watchers(listener), definition.name)
-        watchdog = Watchdog()
+        _in_background("end", _end_for_sure, stop, settings)
+        listener, topics, watchdog = Listener(database), Topics(settings), Watchdog()
+        runtime = Runtime(settings, database, ObjectStore(settings), Watchers(listener), definition.name)
         watchdog.start()
         stack.callback(watchdog.stop)
-        server = metrics.MetricsServer(settings.metrics_bind, _unwell(database, watchdog))
+        questions = {"database": database_answers(database)}
+        if uses_broker:
+            questions["broker"] = broker_answers(topics, definition.name)
+        health = Health(questions, watchdog, settings.unwell_after_seconds)
+        stack.callback(health.stop)
+        server = metrics.MetricsServer(settings.metrics_bind, health.fault, health.stuck)
         server.start()
         stack.callback(server.stop)
+        _in_background("depths", _watch_depths, runtime, stop)
         log.get().info("process.started", metrics_port=server.port)
-        yield runtime, listener, watchdog
+        yield _Process(runtime, listener, watchdog, health, topics)
         log.get().info("process.stopped")
 
 
-def _unwell(database: Database, watchdog: Watchdog) -> Callable[[], str | None]:
-    def ask() -> str | None:
-        stuck = watchdog.stuck()
-        if stuck:
-            return f"no progress: {', '.join(stuck)}"
-        try:
-            with database.read() as connection:
-                connection.exec_driver_sql("SELECT 1")
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            return "the database does not answer"
-        return None
+def _in_background(name: str, target: Callable[..., None], *args: object) -> None:
+    threading.Thread(target=target, args=args, name=name, daemon=True).start()
 
-    return ask
+
+def _end_for_sure(stop: threading.Event, settings: PlatformSettings) -> None:
+    """A process that was told to stop ends in time, whatever hangs: a frozen database, a call without end.
+
+    Nothing is lost by it: what was not committed was not done, and leases run out.
+    """
+    stop.wait()
+    time.sleep(settings.drain_notice_seconds + settings.drain_seconds + _END_SECONDS)
+    log.get().error("process.cut", hint="something hung, such as a database that is frozen")
+    os._exit(EXIT_STATUS)
 
 
 def _migrated(definition: ServiceDefinition, database: Database, stop: threading.Event) -> None:
@@ -192,12 +215,12 @@ def _current(definition: ServiceDefinition, database: Database, stop: threading.
             stop.wait(1.0)
 
 
-def _together(*ends: Callable[[], None]) -> None:
+def _together(limit_seconds: float, *ends: Callable[[], None]) -> None:
     """Bring several things to their end at once: the slowest decides how long it takes, not the sum."""
     threads = [threading.Thread(target=end, daemon=True) for end in ends]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + _DRAIN_LIMIT_SECONDS
+    until = time.monotonic() + limit_seconds
     for thread in threads:
         thread.join(timeout=max(until - time.monotonic(), 0.0))
 

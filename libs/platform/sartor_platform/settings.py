@@ -55,7 +55,12 @@ class PlatformSettings:
     attempt_grace_seconds: float = 3_600.0
     """How long after a job's end the objects of its losing attempts are swept."""
     watchdog_seconds: float = 60.0
+    unwell_after_seconds: float = 10.0
+    """How long the database or the broker may be away before health checks are told."""
     drain_seconds: float = 10.0
+    drain_notice_seconds: float = 0.0
+    """How long a server that was told to stop still takes calls while its health says NOT_SERVING: the time
+    load balancers need to look elsewhere."""
     lease_seconds: float = 30.0
     """How long a worker may be silent before others may take its job; kinds may set their own."""
     job_attempts: int = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,13 @@ DEAD_LETTER_SUFFIX = ".dlq"
 class Topic:
     """A topic a service consumes.
 
-    In a strict one an event type without a handler is an error, not somebody else's.
+    In a strict one an event type without a handler is an error, not somebody else's. In one that other
+    systems write to, a message without the attributes of a CloudEvent is an event of type `foreign`.
     """
 
     name: str
     strict: bool = False
+    foreign: str = ""
 
 
 def topic_of(service: str) -> str:
@@ -36,6 +39,8 @@ class Topics:
         self._settings = settings
         self._lock = threading.Lock()
         self._admin: Any = None
+        self.answered_at = 0.0
+        """When the broker answered last, by the monotonic clock."""
 
     def ensure(self, names: Collection[str]) -> None:
         """Create those of these topics, and of their dead-letter topics, that do not exist.
@@ -80,7 +85,9 @@ class Topics:
             try:
                 if self._admin is None:
                     self._admin = KafkaAdminClient(**client_settings(self._settings))
-                return question(self._admin)
+                answer = question(self._admin)
+                self.answered_at = time.monotonic()
+                return answer
             except KafkaError:
                 self._drop()
                 raise

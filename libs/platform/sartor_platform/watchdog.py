@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sartor_platform import log
 
 EXIT_STATUS = 70
+_ASLEEP_SECONDS = 3.0
 
 
 def _end_process() -> None:
@@ -49,8 +50,18 @@ class Watchdog:
         """Stop watching."""
         self._stopping.set()
 
+    def _begin_anew(self) -> None:
+        """The whole process stood still, this thread too: its loops get their time from now on."""
+        now = time.monotonic()
+        with self._lock:
+            self._beats = {name: (now, limit) for name, (_, limit) in self._beats.items()}
+
     def _run(self) -> None:
+        looked = time.monotonic()
         while not self._stopping.wait(1.0):
+            if time.monotonic() - looked > _ASLEEP_SECONDS:
+                self._begin_anew()
+            looked = time.monotonic()
             stuck = self.stuck()
             if stuck:
                 log.get().critical("watchdog.ends_process", stuck=stuck)

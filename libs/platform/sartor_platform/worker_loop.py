@@ -14,6 +14,7 @@ from sartor_platform.lease_keeper import CANCELLED, DEADLINE, STOPPING
 from sartor_platform.listen import Listener
 from sartor_platform.object_cache import ObjectCache
 from sartor_platform.runtime import Runtime
+from sartor_platform.watchdog import Watchdog
 from sartor_platform.worker import JobKind
 from sartor_platform.worker_identity import own_identity
 
@@ -24,13 +25,20 @@ _DEAD_SECONDS = 5.0
 class WorkerLoop:
     """Claims jobs of the given kinds, in as many slots as set. New jobs wake it; it polls besides."""
 
-    def __init__(self, runtime: Runtime, kinds: Sequence[JobKind], listener: Listener) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        kinds: Sequence[JobKind],
+        listener: Listener,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         settings = runtime.settings
         self._runtime = runtime
         self._kinds = {kind.name: kind for kind in kinds}
         self._leases = {kind.name: kind.lease_seconds or settings.lease_seconds for kind in kinds}
         self._devices = [device.strip() for device in settings.worker_devices.split(",") if device.strip()]
         self._owner = own_identity()
+        self._watchdog = watchdog or Watchdog()
         self._cache = ObjectCache(
             runtime.objects, Path(settings.data_dir) / "objects", settings.object_cache_bytes
         )
@@ -54,15 +62,23 @@ class WorkerLoop:
             thread.start()
 
     def stop(self) -> None:
-        """Claim nothing more; give running jobs back at once, for another worker to continue."""
+        """Claim nothing more; give running jobs back at once, for another worker to continue.
+
+        An attempt that hangs, in an upload say, loses its job all the same: what it may still do is fenced.
+        """
         self._stopping.set()
         self._work.set()
         self._ending.set()
         with self._lock:
             for attempt in self._running.values():
                 attempt.keeper.interrupt(STOPPING)
+        until = time.monotonic() + self._runtime.settings.drain_seconds
         for thread in self._threads:
-            thread.join(timeout=30)
+            thread.join(timeout=max(until - time.monotonic(), 0.0))
+        with self._lock:
+            hanging = list(self._running.values())
+        for attempt in hanging:
+            attempt.hand_back()
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
@@ -77,8 +93,12 @@ class WorkerLoop:
                 self._work.wait(_POLL_SECONDS * random.uniform(0.8, 1.0))
 
     def _run_one(self) -> bool:
+        slot = threading.current_thread().name
+        if not self._running:  # an attempt may take days, and outlasts a database that is frozen
+            self._watchdog.beat(slot, self._runtime.settings.watchdog_seconds)
         with self._runtime.database.transaction() as tx:
             lease = job_leases.claim(tx, self._leases, owner=self._owner, devices=self._devices)
+        self._watchdog.forget(slot)
         if lease is None:
             return False
         metrics.JOB_WAIT_SECONDS.labels(lease.job.kind).observe(lease.waited_seconds)

@@ -103,7 +103,7 @@ def test_every_long_running_process_has_its_probes_and_a_work_folder(variant: st
         if role == "infrastructure":
             continue
         container = workload["spec"]["template"]["spec"]["containers"][0]
-        assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
         assert container["startupProbe"]
         if role == "server":
             assert container["readinessProbe"]["grpc"] == {"port": 50051}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,16 @@ NAME = os.environ.get("SAMPLE_SERVICE_NAME", "sample")
 
 
 def on_ready(tx: Any, event: Any) -> None:
-    """An event becomes a job."""
+    """An event becomes a job; one named "stuck" holds a process up that is told to be."""
+    if event.subject == "stuck" and os.environ.get("SAMPLE_SERVICE_STUCK"):
+        time.sleep(3600)
     tx.enqueue("double", resource=event.subject, project="p", payload={"number": len(event.subject)})
 
 
 def stage_in(context: JobContext) -> Mapping[str, Any]:
-    """The task is the payload."""
+    """The task is the payload; where told so, a job hangs in its staging and hears of nothing."""
+    if context.job.resource.startswith("hangs") and os.environ.get("SAMPLE_SERVICE_STUCK"):
+        time.sleep(3600)
     return context.job.payload
 
 
