@@ -8,12 +8,12 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "invalid_request_error"}
+_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class ApiError(Exception):
-    """A request that gets an error instead of an answer."""
+    """A request that gets an error instead of an answer. Not frozen: Python writes the traceback into it."""
 
     status: int
     message: str
