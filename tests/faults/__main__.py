@@ -6,13 +6,17 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from sartor_platform.fault_points import GUARDS
 
+from tests.faults.drills import drill
 from tests.faults.outcome import Outcome
 from tests.faults.plan import LOST_LOG, RoundPlan, kind_of_round, plan_round
 from tests.faults.rounds import Harness
 from tests.faults.world import World, WorldOptions
+
+_MEMORY = WorldOptions(services=("ingestion", "curation", "training"), kafka_log="memory")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,32 +25,72 @@ def main(argv: Sequence[str] | None = None) -> int:
     without = tuple(given.without)
     outcome = Outcome()
     started = time.monotonic()
+    if given.replay:
+        _replay(given.replay, without, outcome, started)
+    else:
+        _all(given, without, outcome, started)
+    for line in outcome.report(time.monotonic() - started):
+        print(line, flush=True)
+    return 0 if not outcome.violations and (given.replay or outcome.faults >= given.faults) else 1
+
+
+def _all(given: argparse.Namespace, without: tuple[str, ...], outcome: Outcome, started: float) -> None:
     with World(WorldOptions(without=without)) as world:
         harness = Harness(world)
         try:
-            for plan in _plans(given, outcome, started):
-                if not _round(harness, plan, outcome, started):
-                    break
+            _drills(harness, without, outcome)
             if not outcome.violations:
-                outcome.violations += harness.rest(list(harness.ledger.datasets.values()), seconds=30)
+                _rounds(harness, given, outcome, started)
         finally:
             harness.close()
-    if not outcome.violations and not given.replay:
-        _lose_logs(given, outcome, started, without)
-    for line in outcome.report(time.monotonic() - started):
-        print(line, flush=True)
-    return 0 if not outcome.violations and outcome.faults >= given.faults else 1
+    if not outcome.violations:
+        _lose_logs(given, without, outcome, started)
+
+
+def _drills(harness: Harness, guards: Sequence[str], outcome: Outcome) -> None:
+    """Without a guard the harness must fail at once: its drill comes first."""
+    for guard in guards:
+        found = drill(harness, guard, f"without-{guard.replace('_', '-')}")
+        _show(found, f"python -m tests.faults --without {guard}")
+        outcome.violations += found
+
+
+def _rounds(harness: Harness, given: argparse.Namespace, outcome: Outcome, started: float) -> None:
+    for plan in _plans(given, outcome, started):
+        if not _round(harness, plan, outcome, started):
+            return
+    # Once more over everything: what a late round did to the datasets of an early one.
+    found = harness.rest(list(harness.ledger.datasets.values()), seconds=30)
+    if found:
+        _show(found, f"python -m tests.faults --seed {given.seed}")
+        outcome.violations += found
+        outcome.survived = 0  # nobody knows which fault it was
+
+
+def _show(violations: Sequence[str], command: str) -> None:
+    for violation in violations[:20]:
+        print(f"  VIOLATION {violation}", flush=True)
+    if violations:
+        print(f"  replay: {command}", flush=True)
 
 
 def _plans(given: argparse.Namespace, outcome: Outcome, started: float) -> Iterator[RoundPlan]:
-    if given.replay:
-        seed, _, number = given.replay.partition(":")
-        yield plan_round(int(seed), int(number), kind_of_round(int(number)))
-        return
     number = 0
     while outcome.faults < given.faults and time.monotonic() - started < given.seconds:
         yield plan_round(given.seed, number, kind_of_round(number))
         number += 1
+
+
+def _replay(name: str, without: tuple[str, ...], outcome: Outcome, started: float) -> None:
+    """One round alone, in a new world."""
+    seed, number, kind = name.split(":")
+    options = _MEMORY if kind == LOST_LOG else WorldOptions()
+    with World(replace(options, without=without)) as world:
+        harness = Harness(world)
+        try:
+            _round(harness, plan_round(int(seed), int(number), kind), outcome, started)
+        finally:
+            harness.close()
 
 
 def _round(harness: Harness, plan: RoundPlan, outcome: Outcome, started: float) -> bool:
@@ -58,19 +102,13 @@ def _round(harness: Harness, plan: RoundPlan, outcome: Outcome, started: float) 
         f" (in all {outcome.faults} faults, {time.monotonic() - started:.0f} s)",
         flush=True,
     )
-    for violation in result.violations[:20]:
-        print(f"  VIOLATION {violation}")
-    if result.violations:
-        print(f"  replay: python -m tests.faults --replay {plan.name}")
+    _show(result.violations, f"python -m tests.faults --replay {plan.name}")
     return not result.violations
 
 
-def _lose_logs(given: argparse.Namespace, outcome: Outcome, started: float, without: tuple[str, ...]) -> None:
+def _lose_logs(given: argparse.Namespace, without: tuple[str, ...], outcome: Outcome, started: float) -> None:
     """The same with the broker's log in memory, where its death is the loss of everything in it."""
-    options = WorldOptions(
-        services=("ingestion", "curation", "training"), kafka_log="memory", without=without
-    )
-    with World(options) as world:
+    with World(replace(_MEMORY, without=without)) as world:
         harness = Harness(world)
         try:
             for number in range(given.lost_logs):
@@ -86,7 +124,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=300, help="how many must be confirmed")
     parser.add_argument("--seconds", type=float, default=1300, help="no round begins after this time")
     parser.add_argument("--lost-logs", type=int, default=3, help="rounds in which the broker loses its log")
-    parser.add_argument("--replay", default="", metavar="SEED:ROUND", help="one round alone")
+    parser.add_argument("--replay", default="", metavar="SEED:ROUND:KIND", help="one round alone")
     parser.add_argument("--without", action="append", default=[], choices=GUARDS, help="take a guard away")
     return parser.parse_args(argv)
 

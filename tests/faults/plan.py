@@ -43,7 +43,7 @@ class RoundPlan:
     @property
     def name(self) -> str:
         """As `--replay` takes it."""
-        return f"{self.seed}:{self.number}"
+        return f"{self.seed}:{self.number}:{self.kind}"
 
     def rng(self, purpose: str) -> random.Random:
         """Chance for one purpose, the same in every replay."""
@@ -85,7 +85,7 @@ def _model_faults(rng: random.Random) -> list[Fault]:
         *_at_points(rng, "deployment-server", SERVER_POINTS, 2),
         *_at_points(rng, "deployment-worker", WORKER_POINTS, 2),
         *_at_points(rng, "deployment-agent", ("after_engine_start_before_row",), 2),
-        *_timed(rng, 3, ("training-worker-1", "training-worker-2", "evaluation-worker", "deployment-agent")),
+        *_timed(rng, 4, _MODEL_PROCESSES, 3 * ROUND_SECONDS),
     ]
 
 
@@ -95,6 +95,10 @@ def _lost_log_faults(rng: random.Random) -> list[Fault]:
 
 
 _DATA_WORKERS = ("ingestion-worker-1", "ingestion-worker-2", "curation-worker-1", "curation-worker-2")
+_MODEL_PROCESSES = (
+    *("training-server", "training-worker-1", "training-worker-2", "evaluation-server", "evaluation-worker"),
+    *("deployment-server", "deployment-worker", "deployment-agent", "deployment-gateway"),
+)
 _TIMED = (
     *("kill_process", "kill_process", "kill_server", "kill_child", "freeze"),
     *("cut", "reset", "delay", "half_open", "disk_full"),
@@ -109,10 +113,12 @@ def _at_points(rng: random.Random, process: str, points: tuple[str, ...], count:
     return [Fault(rng.choice(actions), process, point=point) for point in chosen]
 
 
-def _timed(rng: random.Random, count: int, processes: tuple[str, ...]) -> list[Fault]:
+def _timed(
+    rng: random.Random, count: int, processes: tuple[str, ...], until: float = ROUND_SECONDS
+) -> list[Fault]:
     found: list[Fault] = []
     for _ in range(count):
-        at = rng.uniform(0.2, ROUND_SECONDS)
+        at = rng.uniform(0.2, until)
         kind = rng.choice(_TIMED)
         if kind in ("kill_process", "freeze", "kill_child"):
             workers = tuple(each for each in processes if "worker" in each)

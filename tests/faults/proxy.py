@@ -25,11 +25,13 @@ class _Connection:
 
     def cut(self) -> None:
         """Both ends see an orderly close."""
+        self.flowing.set()
         for writer in self.writers:
             writer.close()
 
     def reset(self) -> None:
         """Both ends see a reset."""
+        self.flowing.set()  # what was held back goes nowhere now
         for writer in self.writers:
             raw = writer.get_extra_info("socket")
             if raw is not None:
@@ -56,6 +58,14 @@ class ProxyLoop:
 
     def stop(self) -> None:
         """End the thread, and with it every connection."""
+
+        async def end() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from sartor.curation.v1.curation_service_pb2 import CreateCurationRequest
 from sartor_platform.errors import NotFound
 
-from tests.faults import invariants
+from tests.faults import afterwards, invariants
 from tests.faults.injectors import Injectors, is_stopped
 from tests.faults.ledger import DatasetLedger, Ledger
 from tests.faults.observer import OURS, Observer
@@ -27,6 +27,8 @@ from tests.faults.world import LEASE_SECONDS, World
 
 REST_SECONDS = 90.0
 MODEL_REST_SECONDS = 200.0
+PERMANENT = ("WENT BACK", "ORDER", "ALTERED", "TWICE: sartor.", "TWICE: event")
+"""How violations begin that no waiting will heal."""
 _FIRST_SNAPSHOT_SECONDS = 8.0
 
 
@@ -93,6 +95,8 @@ class Harness:
         for feed in feeds if not models else ():
             feed.closing()
         result.violations += self.rest(pages, stops.done, MODEL_REST_SECONDS if models else REST_SECONDS)
+        if models and not result.violations:
+            result.violations += self._afterwards(pages)
         stops.end()
         result.confirmed = struck + self._confirmed(points)
         self._count(plan, result, pages, outcome)
@@ -147,6 +151,15 @@ class Harness:
         found = [each for each in points if self.world.points.confirmation(each.order) is not None]
         return [each.fault for each in found if each.fault.kind != "stop" or each.slept]
 
+    def _afterwards(self, pages: list[DatasetLedger]) -> list[str]:
+        found: list[str] = []
+        for page in pages:
+            outside = self.reader.read(page.project, page.dataset, models=True)
+            endpoint = page.dataset.rpartition("/")[2]
+            found += afterwards.the_live_revision_answers(self.world.gateway_url, endpoint)
+            found += afterwards.a_twin_has_the_same_weights(self.sartor, self.objects, outside)
+        return found
+
     def _count(
         self, plan: RoundPlan, result: RoundResult, pages: list[DatasetLedger], outcome: Outcome
     ) -> None:
@@ -180,7 +193,7 @@ class Harness:
             found = list(self.violations(pages))
             if not also():
                 found.append("the faults themselves have not ended")
-            if not found or time.monotonic() > until:
+            if not found or time.monotonic() > until or any(each.startswith(PERMANENT) for each in found):
                 return found
             time.sleep(0.5)
 

@@ -28,7 +28,7 @@ from tests.faults.points import Points
 from tests.faults.proxy import Proxy, ProxyLoop
 from tests.tiny_model import make_tiny_model
 
-LEASE_SECONDS = 6.0
+LEASE_SECONDS = 4.0
 SMALL_DISK_MIB = 192
 ALL = ("ingestion", "curation", "training", "evaluation", "deployment")
 _REPLICAS = {
