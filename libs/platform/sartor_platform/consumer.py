@@ -94,7 +94,8 @@ class Consumer:
             self._parked.look_again()
         for key, records in polled.items():
             partition = self._partitions.setdefault(key, Partition())
-            partition.pending.extend(decoded(record) for record in records)
+            foreign = self._client.foreign_type(key.topic)
+            partition.pending.extend(decoded(record, foreign) for record in records)
         self._work()
         self._commit()
         self._client.hold({key for key, partition in self._partitions.items() if partition.pending})

@@ -34,6 +34,7 @@ class ConsumerClient:
         self._wanted = wanted
         self._client: Any = None
         self._strict: dict[str, bool] = {}
+        self._foreign: dict[str, str] = {}
         self._asked = 0.0
         self._ids: dict[str, str] = {}
         self._replaced: dict[str, float] = {}
@@ -44,6 +45,10 @@ class ConsumerClient:
     def is_strict(self, topic: str) -> bool:
         """Whether an unknown event type is an error in this topic."""
         return self._strict.get(topic, False)
+
+    def foreign_type(self, topic: str) -> str:
+        """The event type of what other systems write to this topic; "" where none do."""
+        return self._foreign.get(topic, "")
 
     def poll(self, patience_seconds: float) -> tuple[dict[Any, list[Any]], set[Any]]:
         """New records by partition, and the partitions taken away since (drop what is held of them first).
@@ -124,9 +129,9 @@ class ConsumerClient:
         if time.monotonic() - self._asked < _ASK_SECONDS:
             return set()
         try:
-            wanted = {
-                t.name: t.strict for t in (Topic(w) if isinstance(w, str) else w for w in self._wanted())
-            }
+            topics = [Topic(each) if isinstance(each, str) else each for each in self._wanted()]
+            self._foreign = {topic.name: topic.foreign for topic in topics}
+            wanted = {topic.name: topic.strict for topic in topics}
             replaced = self._look_after(set(wanted))
         except Exception as error:
             if not self._strict:

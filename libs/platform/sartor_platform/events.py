@@ -44,6 +44,9 @@ class Event:
     headers: Mapping[str, str]
     data: bytes
     message: Any = field(default=None, compare=False)
+    key: bytes = b""
+    is_tombstone: bool = False
+    """The message had no value at all: its key was deleted."""
 
     @property
     def position(self) -> str:
@@ -123,6 +126,39 @@ def decode(
         offset=offset,
         headers={**texts, "content-type": content_type or "application/json"},
         data=data,
+    )
+
+
+def is_cloud_event(headers: Sequence[tuple[str, bytes]]) -> bool:
+    """Whether a Kafka message says that it is a CloudEvent, in either mode."""
+    return any(
+        key.lower().startswith("ce_")
+        or (key.lower() == "content-type" and (value or b"").lower().startswith(b"application/cloudevents"))
+        for key, value in headers
+    )
+
+
+def foreign(record: Any, event_type: str) -> Event:
+    """The event in a Kafka message of another system: it is what it is, known by where it lies.
+
+    Its time is part of its id, because a topic that was lost and made again begins at offset 0 again.
+    """
+    return Event(
+        id=f"{record.partition}/{record.offset}/{record.timestamp}",
+        source=f"kafka:{record.topic}",
+        type=event_type,
+        subject="",
+        time=datetime.fromtimestamp(min(max(record.timestamp, 0) / 1000, 253_402_300_799.0), UTC),
+        run="",
+        generation=0,
+        traceparent="",
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        headers={"content-type": "application/octet-stream"},
+        data=record.value or b"",
+        key=record.key or b"",
+        is_tombstone=record.value is None,
     )
 
 

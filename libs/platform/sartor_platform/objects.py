@@ -119,6 +119,25 @@ class ObjectStore:
         with _store_errors(uri):
             self._minio().remove_object(bucket, key)
 
+    def list_objects(self, uri_prefix: str) -> Iterator[tuple[ObjectStat, str]]:
+        """The objects under a prefix of any bucket, in order, each with its entity tag."""
+        bucket, _, prefix = uri_prefix.removeprefix("s3://").partition("/")
+        with _store_errors(uri_prefix):
+            for item in self._minio().list_objects(bucket, prefix=prefix, recursive=True):
+                stat = ObjectStat(f"s3://{bucket}/{item.object_name}", int(item.size or 0))
+                yield stat, str(item.etag or "").strip('"')
+
+    def copy_to(self, uri: str, path: Path) -> ObjectReference:
+        """Download an object that came without a digest; raises as `get_file`."""
+        digest = hashlib.sha256()
+        size = 0
+        with path.open("wb") as file:
+            for chunk in self._read(uri):
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+        return ObjectReference(uri, digest.hexdigest(), size)
+
     def list_keys(self, prefix: str) -> Iterator[str]:
         """The keys under a prefix, in order."""
         with _store_errors(self.uri(prefix)):

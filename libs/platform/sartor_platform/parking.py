@@ -192,7 +192,7 @@ def attempt(
 
     What a failed handler has changed is undone; the transaction goes on.
     """
-    pending = decoded(letter.record)
+    pending = decoded(letter.record, letter.event_type)
     if pending.fault is not None:
         return pending.fault
     handler = handlers.get(pending.type)

@@ -55,8 +55,14 @@ class Pending:
         self._parsed = True
 
 
-def decoded(record: Any) -> Pending:
-    """A Kafka record as an event, or with the fault that makes it none."""
+def decoded(record: Any, foreign_type: str = "") -> Pending:
+    """A Kafka record as an event, or with the fault that makes it none.
+
+    Args:
+        foreign_type: of its topic, see `Topic.foreign`.
+    """
+    if foreign_type and not events.is_cloud_event(record.headers):
+        return Pending(record, _event=events.foreign(record, foreign_type))
     try:
         event = events.decode(
             record.topic, record.partition, record.offset, record.timestamp, record.headers, record.value

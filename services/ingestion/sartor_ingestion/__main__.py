@@ -15,7 +15,11 @@ from sartor_ingestion.usecases import snapshots
 
 
 def _ticks(_runtime: Runtime) -> list[Tick]:
-    return [Tick("cut_snapshots", 0.5, _cut_snapshots), Tick("forget_rejected", 3600.0, _forget_rejected)]
+    return [
+        Tick("cut_snapshots", 0.5, _cut_snapshots),
+        Tick("forget_rejected", 3600.0, _forget_rejected),
+        Tick("forget_previews", 600.0, _forget_previews),
+    ]
 
 
 def _cut_snapshots(runtime: Runtime) -> None:
@@ -26,6 +30,14 @@ def _cut_snapshots(runtime: Runtime) -> None:
 def _forget_rejected(runtime: Runtime) -> None:
     with runtime.database.transaction() as tx:
         imports.forget_rejected(tx, runtime.settings.rejected_retention_seconds)
+
+
+def _forget_previews(runtime: Runtime) -> None:
+    """The uploads go last: where that fails, an object without an import stays behind, not the reverse."""
+    with runtime.database.transaction() as tx:
+        uploads = imports.forget_previews(tx, runtime.settings.preview_retention_seconds)
+    for uri in uploads:
+        runtime.objects.remove(uri)
 
 
 DEFINITION = ServiceDefinition(

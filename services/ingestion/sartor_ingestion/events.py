@@ -20,10 +20,14 @@ from sartor_platform.topics import Topic
 from sartor_platform.transaction import Transaction
 
 from sartor_ingestion import service_messages
+from sartor_ingestion.adapters.messages import Message
+from sartor_ingestion.reach import Reach
 from sartor_ingestion.resources import DATASET, DEFAULT_TOPIC, SOURCE
 from sartor_ingestion.store import sources
-from sartor_ingestion.usecases import imports, records, snapshots
+from sartor_ingestion.usecases import foreign, imports, records, snapshots
 
+FOREIGN = "sartor.ingestion.foreign"
+"""What messages of other systems count as."""
 _NO_DIGEST = "0" * 64
 
 
@@ -31,16 +35,23 @@ def handlers(runtime: Runtime) -> Mapping[str, Handler | BatchHandler]:
     """Event type → use case."""
     return {
         messages.RecordsPublished.DESCRIPTOR.full_name: BatchHandler(take_records),
-        messages.ObjectPublished.DESCRIPTOR.full_name: partial(start_import, runtime.settings.s3_bucket),
+        messages.ObjectPublished.DESCRIPTOR.full_name: partial(start_import, Reach.of(runtime.settings)),
         messages.SnapshotRequested.DESCRIPTOR.full_name: request_snapshot,
+        FOREIGN: BatchHandler(partial(take_foreign, Reach.of(runtime.settings)), limit=200),
     }
 
 
 def topics(runtime: Runtime) -> Sequence[Topic]:
-    """The default topic and those of the sources. Strict: a type we do not know is the sender's mistake."""
+    """The default topic and those of the sources. Strict: a type we do not know is the sender's mistake.
+
+    On the topic of a source with an adapter, messages that are no CloudEvents are for the adapter.
+    """
     with runtime.database.read() as connection:
         named = sources.topics(connection)
-    return [Topic(name, strict=True) for name in sorted({DEFAULT_TOPIC, *named})]
+    return [
+        Topic(name, strict=True, foreign=FOREIGN if named.get(name) else "")
+        for name in sorted({DEFAULT_TOPIC, *named})
+    ]
 
 
 def take_records(tx: Transaction, events: Sequence[Event]) -> None:
@@ -48,7 +59,24 @@ def take_records(tx: Transaction, events: Sequence[Event]) -> None:
     records.take_records(tx, [_delivery(event) for event in events])
 
 
-def start_import(own_bucket: str, tx: Transaction, event: Event) -> None:
+def take_foreign(reach: Reach, tx: Transaction, events: Sequence[Event]) -> None:
+    """Messages of other systems, for the sources with an adapter on their topic."""
+    foreign.take_messages(
+        tx,
+        [
+            foreign.ForeignMessage(
+                event.topic,
+                Message(event.key or None, None if event.is_tombstone else event.data),
+                event.position,
+                event.time,
+            )
+            for event in events
+        ],
+        reach,
+    )
+
+
+def start_import(reach: Reach, tx: Transaction, event: Event) -> None:
     """ObjectPublished: a file that lies in an object store."""
     published: messages.ObjectPublished = event.message
     SOURCE.parse(published.source, field="source")
@@ -68,7 +96,7 @@ def start_import(own_bucket: str, tx: Transaction, event: Event) -> None:
         file_name=PurePosixPath(found.uri).name,
         format=service_messages.data_format(published.format),
     )
-    imports.start_import(tx, arriving, _sender(event), own_bucket)
+    imports.start_import(tx, arriving, _sender(event), reach)
 
 
 def request_snapshot(tx: Transaction, event: Event) -> None:

@@ -1,161 +1,133 @@
-"""Reading a file into segments, streaming. Runs in the child process of an import job."""
+"""Reading files into segments, streaming. Runs in the child process of an import job."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections import Counter
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from sartor_datasets.records import Record
 from sartor_platform.errors import InvalidArgument
 
-from sartor_ingestion.formats import detection
+from sartor_ingestion.formats import archives, detection
+from sartor_ingestion.formats.archives import BadMember, Found
 from sartor_ingestion.formats.rows import BadRow, FileUnreadable, Row
-from sartor_ingestion.mapping import Mapper, Mapping
-from sartor_ingestion.rejection import Reason, Rejected, excerpt
+from sartor_ingestion.import_rows import ImportRows
+from sartor_ingestion.preview import Preview
+from sartor_ingestion.rejection import Reason
 from sartor_ingestion.segments import SegmentWriter
 
 if TYPE_CHECKING:
     from sartor_platform.worker import Report
 
-KEPT_REJECTIONS = 10_000
-"""Rejected rows of one import that are kept; all are counted."""
 _REPORT_ROWS = 500
 
 
 def read_file(task: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]:
-    """Read `task["file"]`, write its segments, and the rows for the table of arrivals.
+    """Read the file or files of a task, write their segments, and the rows for the table of arrivals.
 
     Args:
-        task: as `worker.stage_import` makes it.
+        task: as `worker.stage_import` makes it: `file` with its `file_name`, or `files`, path and name each.
     Returns:
         `format`, `segments` (path and records of each), `arrivals` (a file in COPY's text format),
-        `rejections` (JSON lines), `accepted`, `rejected`, and `reasons`, the rejected rows counted by reason.
+        `rejections` (JSON lines), `accepted`, `rejected`, `reasons` (the rejected rows counted by reason),
+        `breaches` of the source's contract, and `preview` where only that was wanted.
     Raises:
         InvalidArgument: the file as a whole cannot be read; the reason is that of FileUnreadable.
     """
-    path = Path(task["file"])
-    data_format = detection.decide(
-        path, stated=task["stated"], file_name=task["file_name"], default=task["default"]
-    )
     try:
-        with SegmentWriter(folder) as writer, _Rows(task, data_format, folder, writer) as rows:
-            whole = max(detection.measure(path, data_format), 1)
-            started = time.monotonic()
-            for number, row in enumerate(detection.READERS[data_format](path), start=1):
-                rows.take(row)
-                if number % _REPORT_ROWS == 0 and isinstance(row, Row):
-                    _show(report, row.end / whole, started, rows)
+        with SegmentWriter(folder) as writer, ImportRows(task, folder, writer) as rows:
+            reading = _Reading(task, rows, report)
+            for found in _files(task, folder):
+                reading.take(found)
     except FileUnreadable as error:
         raise InvalidArgument(error.message, reason=error.reason) from error
+    breaches = rows.mapper.breaches
     return {
-        "format": data_format,
+        "format": reading.format,
         "segments": [{"path": str(file), "records": records} for file, records in writer.written],
         "arrivals": str(rows.arrivals_path),
         "rejections": str(rows.rejections_path),
         "accepted": rows.accepted,
-        "rejected": rows.reasons.total(),
+        "rejected": rows.rejected,
         "reasons": dict(rows.reasons),
+        "breaches": {
+            "rows": breaches.rows,
+            "by_rule": {n: [each.count, each.message, each.position] for n, each in breaches.by_rule.items()},
+        },
+        "preview": reading.preview.result() if reading.preview else None,
     }
 
 
-class _Rows:
-    """Maps rows one by one and writes down what becomes of each."""
-
-    def __init__(self, task: dict[str, Any], data_format: str, folder: Path, writer: SegmentWriter) -> None:
-        self.accepted = 0
-        self.reasons: Counter[str] = Counter()
-        self.arrivals_path = folder / "arrivals.copy"
-        self.rejections_path = folder / "rejections.jsonl"
-        self._task = task
-        self._room: int | None = task["room"]
-        self._time = datetime.fromisoformat(task["event_time"])
-        self._writer = writer
-        self._extra = {"file_name": task["file_name"]} if data_format == "text" else {}
-        mapping = Mapping(**{**task["mapping"], "attributes": tuple(task["mapping"]["attributes"])})
-        if data_format == "text":
-            mapping = _of_documents(mapping)
-        self._mapper = Mapper(task["source"], mapping, bytes.fromhex(task["subject_secret"]))
-        self._arrivals: IO[str] = self.arrivals_path.open("w", encoding="ascii")
-        self._rejections: IO[str] = self.rejections_path.open("w", encoding="ascii")
-
-    def take(self, row: Row | BadRow) -> None:
-        """Accept or reject a row."""
-        if isinstance(row, BadRow):
-            self._reject(row.number, row.reason, row.message, row.excerpt)
-            return
-        fields = {**row.fields, **self._extra} if self._extra else row.fields
+def _files(task: dict[str, Any], folder: Path) -> Iterator[Found | BadMember]:
+    """The file, or the files under a prefix; each may be packed."""
+    if "files" not in task:
+        yield from archives.files(Path(task["file"]), task["file_name"], folder)
+        return
+    count = max(len(task["files"]), 1)
+    for index, file in enumerate(task["files"]):
+        share = (index / count, (index + 1) / count)
         try:
-            record = self._mapper.record(fields, self._position(row.number), self._time)
-            self._make_room(record)
-        except Rejected as error:
-            self._reject(row.number, error.reason, error.message, excerpt(row.fields))
-            return
-        self._accept(record)
+            for found in archives.files(Path(file["path"]), file["name"], folder):
+                if isinstance(found, BadMember):
+                    yield BadMember(f"{file['name']}/{found.member}", found.row)
+                else:
+                    member = f"{file['name']}/{found.member}" if found.member else file["name"]
+                    yield Found(found.path, found.name, member, *share)
+        except FileUnreadable as error:
+            yield BadMember(file["name"], BadRow(0, Reason.MEMBER_UNREADABLE, error.message, error.reason))
 
-    def _accept(self, record: Record) -> None:
-        withdraw = record.op == "withdraw"
-        segment, row = ("\\N", "\\N") if withdraw else self._writer.add(record)
-        key = hashlib.sha256(record.record_key.encode()).hexdigest()
-        self._arrivals.write(
-            f"{self._task['batch_id']}\t{self.accepted}\t{self._task['source_id']}\t\\\\x{key}"
-            f"\t\\\\x{record.record_id}\t{'t' if withdraw else 'f'}\t{segment}\t{row}\t\\N\n"
+
+class _Reading:
+    """Goes through the files of an import."""
+
+    def __init__(self, task: dict[str, Any], rows: ImportRows, report: Report) -> None:
+        self.format = ""
+        self.preview = Preview(task) if task.get("validate_only") else None
+        self._task = task
+        self._rows = rows
+        self._report = report
+        self._started = time.monotonic()
+
+    def take(self, found: Found | BadMember) -> None:
+        """Read one file. Where it is one of several and cannot be read, that is one rejected row."""
+        if isinstance(found, BadMember):
+            self._rows.refuse(found.member, found.row)
+            return
+        try:
+            self._read(found)
+        except FileUnreadable as error:
+            if not found.member:
+                raise
+            row = BadRow(0, Reason.MEMBER_UNREADABLE, f"{error.message} ({error.reason})", "")
+            self._rows.refuse(found.member, row)
+
+    def _read(self, found: Found) -> None:
+        task = self._task
+        data_format = detection.decide(
+            found.path, stated=task["stated"], file_name=found.name, default=task["default"]
         )
-        self.accepted += 1
+        self.format = detection.ARCHIVE if found.member else data_format
+        self._rows.begin(data_format, found.name, found.member)
+        if self.preview:
+            self.preview.begin(found, data_format)
+        whole = max(detection.measure(found.path, data_format), 1)
+        limit = task["mapping"].get("max_document_characters", 0)
+        for number, row in enumerate(detection.read(found.path, data_format, limit), start=1):
+            record = self._rows.take(row)
+            if self.preview:
+                self.preview.take(row, record)
+            if number % _REPORT_ROWS == 0 and isinstance(row, Row):
+                self._show(found.begin + (found.end - found.begin) * min(row.end / whole, 1.0))
 
-    def _make_room(self, record: Record) -> None:
-        if self._room is None or record.op == "withdraw":
-            return
-        if not self._room:
-            message = (
-                f"the source holds as many records as its quota of {self._task['quota']} allows; raise it"
-            )
-            raise Rejected(Reason.QUOTA_EXCEEDED, message)
-        self._room -= 1
-
-    def _reject(self, number: int, reason: Reason, message: str, shown: str) -> None:
-        self.reasons[reason.value] += 1
-        if self.reasons.total() <= KEPT_REJECTIONS:
-            line = {
-                "position": self._position(number),
-                "reason": reason.value,
-                "message": message,
-                "excerpt": shown,
-            }
-            self._rejections.write(json.dumps(line) + "\n")
-
-    def _position(self, number: int) -> str:
-        return f"{self._task['import']}#{number}"
-
-    def __enter__(self) -> _Rows:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._arrivals.close()
-        self._rejections.close()
-
-
-def _of_documents(mapping: Mapping) -> Mapping:
-    """The mapping of plain text: the document, and the name of its file where the source asks for it."""
-    return replace(
-        Mapping(kind="document"),
-        key=mapping.key if mapping.key == "file_name" else "",
-        attributes=tuple(name for name in mapping.attributes if name == "file_name"),
-    )
-
-
-def _show(report: Report, fraction: float, started: float, rows: _Rows) -> None:
-    seconds = time.monotonic() - started
-    report(
-        fraction,
-        stage="reading",
-        eta_seconds=seconds * (1 - fraction) / fraction if fraction else None,
-        accepted=rows.accepted,
-        rejected=rows.reasons.total(),
-        records_per_second=(rows.accepted + rows.reasons.total()) / max(seconds, 1e-3),
-    )
+    def _show(self, fraction: float) -> None:
+        seconds = time.monotonic() - self._started
+        rows = self._rows
+        self._report(
+            fraction,
+            stage="reading",
+            eta_seconds=seconds * (1 - fraction) / fraction if fraction else None,
+            accepted=rows.accepted,
+            rejected=rows.rejected,
+            records_per_second=(rows.accepted + rows.rejected) / max(seconds, 1e-3),
+        )

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from collections.abc import Mapping as AbstractMapping
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sartor_datasets.records import ROLES, Message, Record, content_id, withdrawal_id
+from sartor_datasets.records import Record, content_id, withdrawal_id
 
-from sartor_ingestion.rejection import Reason, Rejected
+from sartor_ingestion import shapes
+from sartor_ingestion.contract import Breaches, Contract
+from sartor_ingestion.formats.json_values import too_deep
+from sartor_ingestion.rejection import Reason, Rejected, shown
+from sartor_ingestion.shapes import Content, Shape, is_scalar, scalar_of, scalar_text
 
 MAX_RECORD_CHARACTERS = 1_048_576
 MAX_KEY_CHARACTERS = 512
-KINDS = ("auto", "chat", "prompt_completion", "labelled", "document")
+KINDS = ("auto", "chat", "prompt_completion", "labelled", "document", "preference")
 _WITHDRAWALS = ("withdraw", "delete")
 
 Row = AbstractMapping[str, Any]
@@ -38,6 +42,12 @@ class Mapping:
     subject: str = ""
     op: str = ""
     attributes: tuple[str, ...] = ()
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    key_may_be_missing: bool = False
+    """A row without its key is known by its content; for rows of adapters, not for mappings of people."""
+    max_document_characters: int = 0
+    """Of a passage of a document; 0 is sections.MAX_CHARACTERS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,9 @@ class Mapper:
     mapping: Mapping
     subject_secret: bytes
     """The project's key for pseudonyms: the same person has the same subject_key throughout a project."""
+    contract: Contract = field(default_factory=Contract)
+    breaches: Breaches = field(default_factory=Breaches)
+    """Of the contract, counted as rows come."""
 
     def record(self, row: Any, position: str, event_time: datetime) -> Record:
         """The record of a row.
@@ -60,11 +73,26 @@ class Mapper:
         try:
             if self._withdraws(row):
                 return self._withdrawal(row, position, event_time)
+            self._check_contract(row, position)
             return self._upsert(row, position, event_time)
         except UnicodeEncodeError as error:
             raise Rejected(
                 Reason.NOT_UTF8, "the text holds half of a surrogate pair, so it is not text"
             ) from error
+        except RecursionError as error:
+            raise too_deep() from error
+
+    def _check_contract(self, row: Row, position: str) -> None:
+        contract = self.contract
+        if not contract.fields and not contract.labels:
+            return
+        label = shapes.label_field(row, self.mapping)
+        found = list(contract.breaches(row, label))
+        if not found:
+            return
+        self.breaches.add(found, position)
+        if contract.on_breach != "report":
+            raise Rejected(Reason.CONTRACT_BREACH, "; ".join(breach.message for breach in found)[:1000])
 
     def _withdraws(self, row: Row) -> bool:
         op = row.get(self.mapping.op or "op")
@@ -72,9 +100,7 @@ class Mapper:
             return True
         if self.mapping.op and op not in (None, "", "upsert"):
             known = "upsert, withdraw or delete"
-            raise Rejected(
-                Reason.UNKNOWN_OP, f"field {self.mapping.op!r} must hold {known}, not {_shown(op)}"
-            )
+            raise Rejected(Reason.UNKNOWN_OP, f"field {self.mapping.op!r} must hold {known}, not {shown(op)}")
         return False
 
     def _withdrawal(self, row: Row, position: str, event_time: datetime) -> Record:
@@ -94,9 +120,10 @@ class Mapper:
         )
 
     def _upsert(self, row: Row, position: str, event_time: datetime) -> Record:
-        kind, messages, text, label = self._content(row)
-        attributes = self._attributes(row)
-        size = len(text) + len(label) + sum(len(m.content) for m in messages)
+        content = self._content(row)
+        attributes = {**self._attributes(row), **content.attributes}
+        size = len(content.text) + len(content.label) + len(content.chosen) + len(content.rejected)
+        size += sum(len(message.content) for message in content.messages)
         size += sum(len(value) for value in attributes.values())
         if size > MAX_RECORD_CHARACTERS:
             raise Rejected(
@@ -104,68 +131,62 @@ class Mapper:
             )
         subject_key = self._subject_key(row)
         record_id = content_id(
-            kind=kind,
-            messages=messages,
-            text=text,
-            label=label,
+            kind=content.kind,
+            messages=content.messages,
+            text=content.text,
+            label=content.label,
             attributes=attributes,
             subject_key=subject_key,
+            chosen=content.chosen,
+            rejected=content.rejected,
         )
         return Record(
             record_id=record_id,
             record_key=self._key(row) or record_id,
-            kind=kind,
-            messages=messages,
-            text=text,
-            label=label,
+            kind=content.kind,
+            messages=content.messages,
+            text=content.text,
+            label=content.label,
             attributes=attributes,
             subject_key=subject_key,
             source=self.source,
             position=position,
             event_time=event_time,
+            chosen=content.chosen,
+            rejected=content.rejected,
         )
 
-    def _content(self, row: Row) -> tuple[str, tuple[Message, ...], str, str]:
-        """Kind, messages, text and label of a row."""
+    def _content(self, row: Row) -> Content:
         mapping = self.mapping
-        kind = self._decide(row) if mapping.kind == "auto" else mapping.kind
-        if kind == "chat":
-            return "chat", _messages(_present(row, mapping.messages)), "", ""
-        if kind == "prompt_completion":
-            turns = [
-                Message("user", _text(row, mapping.prompt)),
-                Message("assistant", _text(row, mapping.completion)),
-            ]
-            if mapping.system and row.get(mapping.system):
-                turns.insert(0, Message("system", _text(row, mapping.system)))
-            return "chat", tuple(turns), "", ""
-        if kind == "labelled":
-            return "labelled", (), _text(row, mapping.text), _scalar(row, mapping.label)
-        return "document", (), _text(row, mapping.text), ""
+        shape = self._shape(row)
+        if shape in (Shape.CHAT, Shape.SHAREGPT):
+            named = row.get(mapping.messages) is not None
+            turns = next(
+                (name for name in shapes.CONVERSATIONS if not named and name in row), mapping.messages
+            )
+            return shapes.chat(row, turns)
+        return _READERS[shape](row, mapping)
 
-    def _decide(self, row: Row) -> str:
-        """The kind of a row by the fields that it has."""
+    def _shape(self, row: Row) -> Shape:
+        """The shape that the mapping states, or else that of the row."""
         mapping = self.mapping
-
-        def has(*names: str) -> bool:
-            return all(row.get(name) is not None for name in names)
-
-        if has(mapping.messages):
-            return "chat"
-        if has(mapping.prompt, mapping.completion):
-            return "prompt_completion"
-        if has(mapping.text, mapping.label):
-            return "labelled"
-        if has(mapping.text):
-            return "document"
-        known = f"{mapping.messages!r}, {mapping.prompt!r} with {mapping.completion!r}, or {mapping.text!r}"
-        fields = ", ".join(repr(name) for name in list(row)[:10]) or "no fields"
-        raise Rejected(Reason.KIND_UNDECIDED, f"a row needs {known}; this one has {fields}"[:500])
+        if mapping.kind == "preference" and row.get(mapping.completion) is not None:
+            return Shape.UNPAIRED_PREFERENCE if isinstance(row.get(mapping.label), bool) else Shape.PREFERENCE
+        if mapping.kind != "auto":
+            return Shape(mapping.kind)
+        shape = shapes.shape_of(row, mapping)
+        if shape is None:
+            known = (
+                f"{mapping.messages!r}, {mapping.prompt!r} with {mapping.completion!r}, or {mapping.text!r}"
+            )
+            fields = ", ".join(repr(name) for name in list(row)[:10]) or "no fields"
+            raise Rejected(Reason.KIND_UNDECIDED, f"a row needs {known}; this one has {fields}"[:500])
+        return shape
 
     def _key(self, row: Row) -> str:
-        if not self.mapping.key:
+        if not self.mapping.key or (self.mapping.key_may_be_missing and self.mapping.key not in row):
             return ""
-        key = _scalar(row, self.mapping.key)
+        key = scalar_of(row, self.mapping.key)
         if not key or len(key) > MAX_KEY_CHARACTERS or "\0" in key:
             limits = f"1 to {MAX_KEY_CHARACTERS} characters, no NUL"
             raise Rejected(Reason.BAD_KEY, f"field {self.mapping.key!r} must be a key of {limits}")
@@ -174,87 +195,30 @@ class Mapper:
     def _subject_key(self, row: Row) -> str:
         if not self.mapping.subject or row.get(self.mapping.subject) in (None, ""):
             return ""
-        subject = _scalar(row, self.mapping.subject)
-        return hmac.new(self.subject_secret, subject.encode(), hashlib.sha256).hexdigest()[:32]
+        return pseudonym(scalar_of(row, self.mapping.subject), self.subject_secret)
 
     def _attributes(self, row: Row) -> dict[str, str]:
         found = {}
         for name in self.mapping.attributes:
             value = row.get(name)
             if value is not None:
-                found[name] = _scalar_text(value) if _is_scalar(value) else _json(value)
+                found[name] = scalar_text(value) if is_scalar(value) else _json(value)
         return found
 
 
-def _present(row: Row, name: str) -> Any:
-    value = row.get(name)
-    if value is None:
-        fields = ", ".join(repr(field) for field in list(row)[:10]) or "no fields"
-        raise Rejected(Reason.FIELD_MISSING, f"the row has no field {name!r}; it has {fields}"[:500])
-    return value
+_READERS: dict[Shape, Callable[[Row, Mapping], Content]] = {
+    Shape.PREFERENCE: shapes.preference,
+    Shape.UNPAIRED_PREFERENCE: shapes.unpaired_preference,
+    Shape.PROMPT_COMPLETION: shapes.prompt_completion,
+    Shape.ALPACA: shapes.alpaca,
+    Shape.LABELLED: shapes.labelled,
+    Shape.DOCUMENT: shapes.document,
+}
 
 
-def _text(row: Row, name: str) -> str:
-    value = _present(row, name)
-    if not isinstance(value, str):
-        raise Rejected(Reason.FIELD_TYPE, f"field {name!r} must be text, not {_shown(value)}")
-    return value
-
-
-def _scalar(row: Row, name: str) -> str:
-    value = _present(row, name)
-    if not _is_scalar(value):
-        raise Rejected(Reason.FIELD_TYPE, f"field {name!r} must be text or a number, not {_shown(value)}")
-    return _scalar_text(value)
-
-
-def _is_scalar(value: Any) -> bool:
-    return not isinstance(value, AbstractMapping | list | tuple)
-
-
-def _scalar_text(value: Any) -> str:
-    """Text of a value: 5 and 5.0 are both "5", since JSON does not tell them apart."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _messages(value: Any) -> tuple[Message, ...]:
-    """The turns of a chat; in CSV they come as JSON text."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise Rejected(Reason.BAD_MESSAGES, "the messages are text, but not JSON") from error
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise Rejected(
-            Reason.BAD_MESSAGES, f"the messages must be a list with at least one turn, not {_shown(value)}"
-        )
-    return tuple(_message(i, turn) for i, turn in enumerate(value))
-
-
-def _message(index: int, turn: Any) -> Message:
-    if not isinstance(turn, AbstractMapping):
-        raise Rejected(Reason.BAD_MESSAGES, f"message {index} must be an object with role and content")
-    role, content = turn.get("role"), turn.get("content")
-    if role not in ROLES:
-        raise Rejected(
-            Reason.BAD_MESSAGES, f"message {index} must have a role of {', '.join(ROLES)}, not {_shown(role)}"
-        )
-    if not isinstance(content, str):
-        raise Rejected(
-            Reason.BAD_MESSAGES, f"the content of message {index} must be text, not {_shown(content)}"
-        )
-    return Message(role, content)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    text = repr(value) if isinstance(value, str | int | float) else type(value).__name__
-    return text if len(text) <= 60 else text[:59] + "…"
+def pseudonym(subject: str, secret: bytes) -> str:
+    """The subject_key of a person: the same throughout a project, and of no use without its secret."""
+    return hmac.new(secret, subject.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _json(value: Any) -> str:

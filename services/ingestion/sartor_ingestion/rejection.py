@@ -15,6 +15,8 @@ class Reason(StrEnum):
 
     MALFORMED_JSON = "MALFORMED_JSON"
     """The line is not JSON."""
+    TOO_DEEP = "TOO_DEEP"
+    """The row is JSON with more levels of lists and objects than a record may have."""
     MALFORMED_CSV = "MALFORMED_CSV"
     """The line cannot be split into fields."""
     NOT_AN_OBJECT = "NOT_AN_OBJECT"
@@ -37,6 +39,12 @@ class Reason(StrEnum):
     """The mapped op field holds neither upsert nor withdraw nor delete."""
     TOO_LARGE = "TOO_LARGE"
     """The row is larger than a record may be."""
+    UNSAFE_MEMBER = "UNSAFE_MEMBER"
+    """A member of an archive is a link or device, leads out of its folder, or is packed too often."""
+    MEMBER_UNREADABLE = "MEMBER_UNREADABLE"
+    """A member of an archive is broken, encrypted or of no format that is known."""
+    CONTRACT_BREACH = "CONTRACT_BREACH"
+    """The row breaks a rule of the source's contract."""
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     """The source already holds as many records as its quota allows."""
 
@@ -68,6 +76,17 @@ def excerpt(row: Any) -> str:
     elif isinstance(row, str):
         text = row[: 2 * EXCERPT_CHARACTERS]
     else:
-        text = json.dumps(row, ensure_ascii=False, default=str)
+        try:
+            text = json.dumps(row, ensure_ascii=False, default=str)
+        except (RecursionError, ValueError):
+            text = "(nested too deep to be shown)"
     text = "".join(c if c.isprintable() else " " for c in text[: 2 * EXCERPT_CHARACTERS]).strip()
     return text if len(text) <= EXCERPT_CHARACTERS else text[: EXCERPT_CHARACTERS - 1] + "…"
+
+
+def shown(value: Any) -> str:
+    """A value for a message: short, and by its type where it is long in itself."""
+    if value is None:
+        return "null"
+    text = repr(value) if isinstance(value, str | int | float) else type(value).__name__
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -12,11 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
-from sartor_platform.errors import FieldViolation, InvalidArgument, NotFound
+from sartor_platform.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
 from sartor_platform.names import pattern
 
+from sartor_ingestion.adapters import ADAPTERS, DATA_EVENTS
+from sartor_ingestion.contract import BreachCount, Contract, FieldRule
+from sartor_ingestion.contract_faults import contract_faults
 from sartor_ingestion.formats.detection import FORMATS
 from sartor_ingestion.mapping import KINDS, Mapping
+from sartor_ingestion.reach import object_problem
 
 PROJECT = pattern("projects/{project}")
 SOURCE = pattern("projects/{project}/sources/{source}")
@@ -53,6 +57,13 @@ class SourceSpec:
     mapping: Mapping = field(default_factory=Mapping)
     quota_records: int = 0
     snapshot_rule: SnapshotRule = field(default_factory=SnapshotRule)
+    adapter: str = DATA_EVENTS
+    """How the messages on its topic are written."""
+    object_prefixes: tuple[str, ...] = ()
+    """Where its objects may lie besides the project's own."""
+    tables: tuple[str, ...] = ()
+    """Of a database's change events, those it takes; empty takes all."""
+    contract: Contract = field(default_factory=Contract)
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in a revision."""
@@ -63,7 +74,30 @@ class SourceSpec:
         """The specification that `to_json` wrote."""
         mapping = {**spec["mapping"], "attributes": tuple(spec["mapping"]["attributes"])}
         rule = SnapshotRule(**spec["snapshot_rule"])
-        return cls(**{**spec, "mapping": Mapping(**mapping), "snapshot_rule": rule})
+        later = {name: tuple(spec.get(name, ())) for name in ("object_prefixes", "tables")}
+        contract = contract_of(spec.get("contract", {}))
+        return cls(
+            **{**spec, **later, "mapping": Mapping(**mapping), "snapshot_rule": rule, "contract": contract}
+        )
+
+
+def contract_of(spec: AbstractMapping[str, Any]) -> Contract:
+    """The contract as a revision or a task holds it."""
+    rules = tuple(
+        FieldRule(**{**rule, "allowed": tuple(rule.get("allowed", ()))}) for rule in spec.get("fields", ())
+    )
+    return Contract(**{**spec, "fields": rules, "labels": tuple(spec.get("labels", ()))})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What a source holds and how its contract fares."""
+
+    live_count: int = 0
+    pending_count: int = 0
+    breach_count: int = 0
+    stopped: bool = False
+    breaches: AbstractMapping[str, BreachCount] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +149,24 @@ class Import:
     unchanged_count: int
     create_time: datetime
     created_by: str
+    validate_only: bool = False
+    preview: AbstractMapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordTrace:
+    """A row that waits, or one in a segment, and what contains it."""
+
+    record_id: str
+    source: str
+    dataset: str
+    position: str
+    subject_key: str
+    state: str
+    segment: str = ""
+    segment_object: ObjectReference | None = None
+    segment_row: int = 0
+    snapshots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +202,7 @@ def check_source(name: str, spec: SourceSpec) -> None:
     faults = [] if SOURCE.matches(name) else [FieldViolation("source.name", _form(SOURCE.template))]
     faults += _address_faults(name, spec)
     faults += _mapping_faults(spec.mapping)
+    faults += contract_faults(spec.contract)
     if spec.quota_records < 0:
         faults.append(FieldViolation("source.quota_records", "must not be negative; 0 means no limit"))
     for item in dataclasses.fields(spec.snapshot_rule):
@@ -173,6 +226,14 @@ def _address_faults(name: str, spec: SourceSpec) -> list[FieldViolation]:
     elif _OWN_TOPIC.fullmatch(spec.topic):
         message = "is a topic of Sartor's own events; name another, or leave it empty for sartor.data"
         faults.append(FieldViolation("source.topic", message))
+    if spec.adapter not in ADAPTERS:
+        faults.append(FieldViolation("source.adapter", f"must be one of {', '.join(ADAPTERS)}"))
+    elif spec.adapter != DATA_EVENTS and spec.topic == DEFAULT_TOPIC:
+        message = f"must be a topic of its own: {DEFAULT_TOPIC} carries data events only"
+        faults.append(FieldViolation("source.topic", message))
+    for index, prefix in enumerate(spec.object_prefixes):
+        if problem := object_problem(prefix):
+            faults.append(FieldViolation(f"source.object_prefixes[{index}]", problem))
     if spec.format and spec.format not in FORMATS:
         faults.append(FieldViolation("source.format", f"must be one of {', '.join(FORMATS)}"))
     return faults
@@ -209,6 +270,17 @@ def _raise(faults: Sequence[FieldViolation], what: str, name: str) -> None:
             metadata={"name": name},
             violations=faults,
         )
+
+
+def contract_breached(dataset: str, sources: Sequence[str]) -> FailedPrecondition:
+    """Contracts of sources stop the dataset's snapshots."""
+    message = (
+        f"no snapshot of {dataset} is sealed: too many rows of {', '.join(sources)} break the contract; see"
+        " `sartor get sources` and `sartor get rejected`, mend the data or the contract, or seal it all the"
+        " same by accept_breaches"
+    )
+    metadata = {"dataset": dataset, "sources": ",".join(sources)}
+    return FailedPrecondition(message, reason="CONTRACT_BREACHED", metadata=metadata)
 
 
 def project_not_found(name: str) -> NotFound:

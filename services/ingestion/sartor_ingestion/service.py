@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from sartor.common.v1 import job_status_pb2
@@ -20,12 +21,14 @@ from sartor_platform.listing import parse_filter
 from sartor_platform.runtime import Runtime
 from sqlalchemy import ColumnElement, Connection
 
-from sartor_ingestion import resources, service_messages
+from sartor_ingestion import preview_messages, resources, service_messages
+from sartor_ingestion.reach import Reach
 from sartor_ingestion.resources import DATASET, IMPORT, PROJECT, SNAPSHOT, SOURCE
-from sartor_ingestion.store import datasets, imports, snapshots
+from sartor_ingestion.store import contracts, datasets, imports, snapshots
 from sartor_ingestion.upload import receive
+from sartor_ingestion.usecases import imports as imports_cases
 from sartor_ingestion.usecases import snapshots as snapshot_cases
-from sartor_ingestion.usecases import standing_orders
+from sartor_ingestion.usecases import standing_orders, traces
 
 _FINISHED = (
     job_status_pb2.JOB_STATE_SUCCEEDED,
@@ -109,7 +112,8 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         """Read a source."""
         SOURCE.parse(request.name)
         with self._database.read() as connection:
-            return service_messages.source_of_order(standing_orders.get_source(connection, request.name))
+            order = standing_orders.get_source(connection, request.name)
+            return service_messages.source_of_order(order, contracts.state_of(connection, request.name))
 
     def ListSources(self, request: Any, context: Any) -> messages.ListSourcesResponse:
         """List the sources of a project."""
@@ -121,7 +125,8 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
                 page_size=request.page_size,
                 page_token=request.page_token,
             )
-        shown = [service_messages.source_of_order(order) for order in found]
+            states = {order.name: contracts.state_of(connection, order.name) for order in found}
+        shown = [service_messages.source_of_order(order, states[order.name]) for order in found]
         return messages.ListSourcesResponse(sources=shown, next_page_token=token)
 
     def GetDataset(self, request: messages.GetDatasetRequest, context: Any) -> Dataset:
@@ -143,6 +148,45 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
     def UploadRecords(self, request_iterator: Iterator[Any], context: Any) -> Import:
         """Take a file in, and leave it for an import job."""
         return receive(self._runtime, request_iterator)
+
+    def ImportObjects(self, request: messages.ImportObjectsRequest, context: Any) -> Import:
+        """Leave an object, or all under a prefix, for an import job."""
+        SOURCE.parse(request.source, field="source")
+        arriving = imports_cases.Arriving(
+            source=request.source,
+            uri=request.uri,
+            sha256="",
+            size_bytes=0,
+            file_name=PurePosixPath(request.uri).name,
+            format=service_messages.data_format(request.format),
+            validate_only=request.validate_only,
+        )
+
+        def make() -> Import:
+            reach = Reach.of(self._runtime.settings)
+            started = imports_cases.start_import(tx, arriving, principal.current(), reach)
+            return service_messages.import_message(started, jobs.job_of(tx.connection, started.name))
+
+        with self._database.transaction() as tx:
+            return once(tx, request.request_id, request, make, Import)
+
+    def TraceRecords(self, request: messages.TraceRecordsRequest, context: Any) -> Any:
+        """Find where records came from and what contains them."""
+        PROJECT.parse(request.parent, field="parent")
+        with self._database.read() as connection:
+            found, token = traces.trace(
+                connection,
+                request.parent,
+                record_id=request.record_id,
+                record_key=request.record_key,
+                subject=request.subject,
+                page_size=request.page_size,
+                page_token=request.page_token,
+            )
+            names = sorted({each.position.partition("#")[0] for each in found})
+            known = imports.find_all(connection, names)
+        shown = [preview_messages.trace_message(each, known) for each in found]
+        return messages.TraceRecordsResponse(traces=shown, next_page_token=token)
 
     def GetImport(self, request: messages.GetImportRequest, context: Any) -> Import:
         """Read an import."""
@@ -182,7 +226,9 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         DATASET.parse(request.dataset, field="dataset")
 
         def make() -> Dataset:
-            snapshot_cases.request_snapshot(tx, request.dataset, principal.current())
+            snapshot_cases.request_snapshot(
+                tx, request.dataset, principal.current(), accept_breaches=request.accept_breaches
+            )
             return self._dataset(tx.connection, request.dataset)
 
         with self._database.transaction() as tx:
@@ -227,7 +273,9 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         found = datasets.find(connection, name)
         if found is None:
             raise resources.dataset_not_found(name)
-        return service_messages.dataset_message(found)
+        dataset_id = datasets.id_of(connection, name)
+        stopping = contracts.stopped_by(connection, dataset_id) if dataset_id is not None else []
+        return service_messages.dataset_message(found, stopping)
 
 
 def _rejected_of(connection: Connection, parent: str) -> ColumnElement[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as AbstractMapping
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,8 @@ from sartor.ingestion.v1 import dataset_pb2, project_pb2, source_pb2
 from sartor_platform.jobs import Job, job_status
 from sartor_platform.orders import Order, order_revision
 
+from sartor_ingestion import contract_messages, preview_messages
+from sartor_ingestion.adapters import DATA_EVENTS
 from sartor_ingestion.mapping import Mapping
 from sartor_ingestion.resources import (
     DEFAULT_TOPIC,
@@ -21,11 +24,16 @@ from sartor_ingestion.resources import (
     Snapshot,
     SnapshotRule,
     SourceSpec,
+    SourceState,
 )
 
 _KIND = "RECORD_KIND_"
 _FORMAT = "DATA_FORMAT_"
-_NAMES = ("messages", "prompt", "completion", "system", "text", "label", "key", "subject", "op")
+_ADAPTER = "ADAPTER_"
+_NAMES = (
+    "messages", "prompt", "completion", "system", "text", "label", "key", "subject", "op", "chosen",
+    "rejected",
+)  # fmt: skip
 
 
 def data_format(value: int) -> str:
@@ -45,12 +53,17 @@ def source_spec(source: source_pb2.Source) -> SourceSpec:
         mapping=Mapping(
             kind=_enum_name(source_pb2.RecordKind, mapping.kind, _KIND) or "auto",
             attributes=tuple(mapping.attributes),
+            max_document_characters=mapping.max_document_characters,
             **named,
         ),
         quota_records=source.quota_records,
         snapshot_rule=SnapshotRule(
             at_records=rule.at_records, quiet_seconds=rule.quiet_seconds, max_age_seconds=rule.max_age_seconds
         ),
+        adapter=_enum_name(source_pb2.Adapter, source.adapter, _ADAPTER) or DATA_EVENTS,
+        object_prefixes=tuple(source.object_prefixes),
+        tables=tuple(source.tables),
+        contract=contract_messages.contract(source.contract),
     )
 
 
@@ -64,8 +77,11 @@ def project_message(order: Order) -> project_pb2.Project:
     )
 
 
-def source_message(name: str, spec: SourceSpec, order: Order | None = None) -> source_pb2.Source:
+def source_message(
+    name: str, spec: SourceSpec, order: Order | None = None, state: SourceState | None = None
+) -> source_pb2.Source:
     """A Source; without an order it was only validated."""
+    state = state or SourceState()
     mapping = {field: getattr(spec.mapping, field) for field in _NAMES}
     rule = spec.snapshot_rule
     message = source_pb2.Source(
@@ -76,26 +92,37 @@ def source_message(name: str, spec: SourceSpec, order: Order | None = None) -> s
         mapping=source_pb2.Mapping(
             kind=_enum_value(source_pb2.RecordKind, spec.mapping.kind, _KIND),
             attributes=spec.mapping.attributes,
+            max_document_characters=spec.mapping.max_document_characters,
             **mapping,
         ),
         quota_records=spec.quota_records,
         snapshot_rule=source_pb2.SnapshotRule(
             at_records=rule.at_records, quiet_seconds=rule.quiet_seconds, max_age_seconds=rule.max_age_seconds
         ),
+        adapter=_enum_value(source_pb2.Adapter, spec.adapter, _ADAPTER),
+        object_prefixes=spec.object_prefixes,
+        tables=spec.tables,
+        contract=contract_messages.contract_message(spec.contract),
+        live_count=state.live_count,
+        pending_count=state.pending_count,
+        breach_count=state.breach_count,
+        breaches=contract_messages.breach_messages(state.breaches),
+        stopped=state.stopped,
     )
     if order is not None:
         message.order.CopyFrom(order_revision(order))
     return message
 
 
-def source_of_order(order: Order) -> source_pb2.Source:
+def source_of_order(order: Order, state: SourceState | None = None) -> source_pb2.Source:
     """The Source of a standing order."""
-    return source_message(order.name, SourceSpec.from_json(order.spec), order)
+    return source_message(order.name, SourceSpec.from_json(order.spec), order, state)
 
 
-def dataset_message(dataset: Dataset) -> dataset_pb2.Dataset:
+def dataset_message(dataset: Dataset, stopped_by: Sequence[str] = ()) -> dataset_pb2.Dataset:
     """A Dataset."""
-    return dataset_pb2.Dataset(**_plain(dataset), create_time=_timestamp(dataset.create_time))
+    create_time = _timestamp(dataset.create_time)
+    return dataset_pb2.Dataset(**_plain(dataset), create_time=create_time, stopped_by=stopped_by)
 
 
 def snapshot_message(snapshot: Snapshot) -> dataset_pb2.Snapshot:
@@ -124,6 +151,8 @@ def import_message(found: Import, job: Job | None) -> dataset_pb2.Import:
         unchanged_count=found.unchanged_count,
         create_time=_timestamp(found.create_time),
         created_by=found.created_by,
+        validate_only=found.validate_only,
+        preview=preview_messages.preview_message(found.preview),
     )
 
 

@@ -17,6 +17,7 @@ from sartor_platform.names import new_id
 from sartor_platform.runtime import Runtime
 
 from sartor_ingestion import service_messages
+from sartor_ingestion.reach import Reach
 from sartor_ingestion.resources import SOURCE
 from sartor_ingestion.usecases import imports
 
@@ -59,10 +60,11 @@ def _start(runtime: Runtime, header: messages.UploadHeader, stored: ObjectRefere
         size_bytes=stored.size_bytes,
         file_name=header.file_name,
         format=service_messages.data_format(header.format),
+        validate_only=header.validate_only,
     )
 
     def make() -> dataset_pb2.Import:
-        started = imports.start_import(tx, arriving, principal.current(), runtime.settings.s3_bucket)
+        started = imports.start_import(tx, arriving, principal.current(), Reach.of(runtime.settings))
         return service_messages.import_message(started, job_of(tx.connection, started.name))
 
     with runtime.database.transaction() as tx:

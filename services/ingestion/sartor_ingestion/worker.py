@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -16,9 +17,11 @@ from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 
+from sartor_ingestion.contract import BreachCount, Breaches
+from sartor_ingestion.formats.archives import path_problem
 from sartor_ingestion.rejection import Reason, Rejection
 from sartor_ingestion.resources import Import
-from sartor_ingestion.store import arrivals, imports, resolution, snapshots, sources
+from sartor_ingestion.store import arrivals, imports, known_objects, resolution, snapshots, sources
 from sartor_ingestion.store.resolution import Changes, KeptSegment
 from sartor_ingestion.store.snapshots import Cut
 from sartor_ingestion.usecases import imports as import_cases
@@ -27,6 +30,8 @@ from sartor_ingestion.usecases.imports import ReadFile
 from sartor_ingestion.usecases.snapshots import NewSegment
 
 Accept = Callable[[Transaction], None]
+MAX_PREFIX_OBJECTS = 100_000
+SHOWN_REJECTIONS = 20
 
 
 def job_kinds(_runtime: Runtime) -> Sequence[JobKind]:
@@ -57,10 +62,8 @@ def stage_import(context: JobContext) -> dict[str, Any]:
         source = sources.source_at(connection, found.source, found.source_revision)
         quota = source.spec.quota_records
         room = sources.rooms_left(connection, source.id, quota) if quota else None
-    sha256 = found.sha256 or context.runtime.objects.digest(found.uri)
-    path = context.fetch(ObjectReference(found.uri, sha256, found.size_bytes))
     return {
-        "file": str(path),
+        **(_staged_prefix(context, found, source.id) if found.uri.endswith("/") else _staged(context, found)),
         "stated": found.format,
         "file_name": found.file_name,
         "default": source.spec.format,
@@ -68,6 +71,8 @@ def stage_import(context: JobContext) -> dict[str, Any]:
         "source": source.name,
         "source_id": source.id,
         "mapping": dataclasses.asdict(source.spec.mapping),
+        "contract": dataclasses.asdict(source.spec.contract),
+        "validate_only": found.validate_only,
         # Not a credential: the child must make pseudonyms, and what it reads is what they stand for.
         "subject_secret": source.subject_secret.hex(),
         "event_time": found.create_time.astimezone(UTC).isoformat(),
@@ -77,10 +82,53 @@ def stage_import(context: JobContext) -> dict[str, Any]:
     }
 
 
+def _staged(context: JobContext, found: Import) -> dict[str, Any]:
+    sha256 = found.sha256 or context.runtime.objects.digest(found.uri)
+    path = context.fetch(ObjectReference(found.uri, sha256, found.size_bytes))
+    return {"file": str(path)}
+
+
+def _staged_prefix(context: JobContext, found: Import, source_id: int) -> dict[str, Any]:
+    """Fetch the objects under a prefix that were not taken in this version already.
+
+    Raises:
+        FailedPrecondition: PREFIX_TOO_LARGE, PREFIX_EMPTY.
+    """
+    limit = context.runtime.settings.prefix_limit_bytes
+    folder = context.folder / "prefix"
+    folder.mkdir()
+    with context.runtime.database.read() as connection:
+        known = {} if found.validate_only else known_objects.known(connection, source_id, found.uri)
+    files: list[dict[str, str]] = []
+    digest = hashlib.sha256()
+    size = listed = 0
+    for stat, tag in context.runtime.objects.list_objects(found.uri):
+        key = stat.uri.removeprefix(found.uri)
+        listed += 1
+        if stat.uri.endswith("/") or known.get(stat.uri) == tag or path_problem(key):
+            continue
+        size += stat.size_bytes
+        if size > limit or len(files) == MAX_PREFIX_OBJECTS:
+            message = f"more than {limit} bytes or {MAX_PREFIX_OBJECTS} objects lie under {found.uri}"
+            raise FailedPrecondition(f"{message}; import it in parts", reason="PREFIX_TOO_LARGE")
+        path = folder / str(len(files))
+        copied = context.runtime.objects.copy_to(stat.uri, path)
+        digest.update(f"{stat.uri}\0{copied.sha256}\n".encode())
+        files.append({"path": str(path), "name": key, "uri": stat.uri, "version": tag})
+        context.report(0.0, stage="fetching", objects=len(files))
+    if not listed:
+        raise FailedPrecondition(f"no object lies under {found.uri}; check the prefix", reason="PREFIX_EMPTY")
+    staged = {"files": files, "sha256": digest.hexdigest(), "size_bytes": size}
+    (context.folder / "prefix.json").write_text(json.dumps(staged), encoding="utf-8")
+    return {"files": files}
+
+
 def finish_import(context: JobContext, result: dict[str, Any]) -> Accept:
     """Upload the segments, stage the rows of the key index, and accept the import."""
     name = str(context.job.payload["import"])
     *abandoned, batch_id = import_cases.batch_ids(context.job)
+    if result["preview"] is not None:
+        return _preview(context, name, result)
     segments = []
     for index, segment in enumerate(result["segments"]):
         reference = context.put(Path(segment["path"]), f"segments/{index}.parquet")
@@ -89,27 +137,62 @@ def finish_import(context: JobContext, result: dict[str, Any]) -> Accept:
     with database.read() as connection:
         found = _import(imports.find(connection, name))
         _, dataset_id = imports.target_of(connection, name)
+    reference, objects = _fetched(context, found)
     arrivals.load_staged(database, batch_id, Path(result["arrivals"]))
     with database.read() as connection:
         unchanged = arrivals.unchanged(connection, dataset_id, batch_id)
     read = ReadFile(
         batch_id=batch_id,
         abandoned_batch_ids=abandoned,
-        reference=_fetched(context, found),
+        reference=reference,
         format=result["format"],
         segments=segments,
         accepted=result["accepted"],
         rejected=result["rejected"],
         unchanged=unchanged,
         rejections=_rejections(found.source, Path(result["rejections"])),
+        breaches=_breaches(result["breaches"]),
+        objects=objects,
     )
     return lambda tx: import_cases.accept_import(tx, name, read)
 
 
-def _fetched(context: JobContext, found: Import) -> ObjectReference:
-    """The file's reference, complete now that it was fetched."""
+def _preview(context: JobContext, name: str, result: dict[str, Any]) -> Accept:
+    """Keep what was seen, and nothing else."""
+    with context.runtime.database.read() as connection:
+        found = _import(imports.find(connection, name))
+    reference, _ = _fetched(context, found)
+    shown = {**result["preview"], "rejected_by_reason": result["reasons"], "breaches": result["breaches"]}
+    rejections = _rejections(found.source, Path(result["rejections"]))[:SHOWN_REJECTIONS]
+    read = ReadFile(
+        batch_id="",
+        abandoned_batch_ids=(),
+        reference=reference,
+        format=result["format"],
+        segments=(),
+        accepted=result["accepted"],
+        rejected=result["rejected"],
+        unchanged=0,
+        rejections=(),
+        breaches=Breaches(),
+        objects={},
+        preview={**shown, "rejected": [dataclasses.asdict(each) for each in rejections]},
+    )
+    return lambda tx: import_cases.accept_import(tx, name, read)
+
+
+def _breaches(found: dict[str, Any]) -> Breaches:
+    return Breaches(found["rows"], {rule: BreachCount(*count) for rule, count in found["by_rule"].items()})
+
+
+def _fetched(context: JobContext, found: Import) -> tuple[ObjectReference, dict[str, str]]:
+    """The file's reference, complete now that it was fetched; of a prefix, its objects and their versions."""
+    if found.uri.endswith("/"):
+        staged = json.loads((context.folder / "prefix.json").read_text(encoding="utf-8"))
+        versions = {file["uri"]: file["version"] for file in staged["files"]}
+        return ObjectReference(found.uri, staged["sha256"], staged["size_bytes"]), versions
     (path,) = (context.folder / "objects").iterdir()
-    return ObjectReference(found.uri, path.name, path.stat().st_size)
+    return ObjectReference(found.uri, path.name, path.stat().st_size), {}
 
 
 def _rejections(source: str, path: Path) -> list[Rejection]:

@@ -226,9 +226,20 @@ def test_an_object_that_is_not_there_or_another_fails_its_import(
     assert ingestion.dataset(unique_name).pending_count == 0
 
 
-def test_an_object_of_another_project_is_not_read(ingestion: Ingestion, unique_name: str) -> None:
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("s3://{bucket}/other/rows.jsonl", "OBJECT_OF_ANOTHER_PROJECT"),
+        ("s3://{bucket}/{project}/../other/rows.jsonl", "BAD_OBJECT_URI"),
+        ("s3://foreign-bucket/rows.jsonl", "OBJECT_NOT_ALLOWED"),
+        ("http://169.254.169.254/latest/meta-data", "BAD_OBJECT_URI"),
+        ("file:///etc/passwd", "BAD_OBJECT_URI"),
+    ],
+)
+def test_an_object_out_of_the_sources_reach_is_not_read(
+    ingestion: Ingestion, unique_name: str, uri: str, reason: str
+) -> None:
     source = ingestion.apply(unique_name)
-    for key in ("other/rows.jsonl", f"{unique_name}/../other/rows.jsonl"):
-        uri = f"s3://{ingestion.servers.s3_bucket}/{key}"
-        event_id = ingestion.publish("ObjectPublished", {"source": source, "object": {"uri": uri}})
-        assert "OBJECT_OF_ANOTHER_PROJECT" in ingestion.dead_letter(event_id).values()
+    uri = uri.format(bucket=ingestion.servers.s3_bucket, project=unique_name)
+    event_id = ingestion.publish("ObjectPublished", {"source": source, "object": {"uri": uri}})
+    assert reason in ingestion.dead_letter(event_id).values()

@@ -40,6 +40,7 @@ class Dataset:
         self.pending: dict[str, str | None] = {}
         self.segments: dict[str, list[Record]] = {}
         self.received = 0
+        self.sequence = 0
         name = f"projects/p/datasets/{new_id()}"
         with database.transaction() as tx:
             tx.connection.execute(
@@ -89,7 +90,8 @@ class Dataset:
                 hashed = arrivals.key_hash(key).hex()
                 withdraw = "t" if value is None else "f"
                 file.write(
-                    f"{batch}\t{n}\t{self.source}\t\\\\x{hashed}\t\\\\x{record.record_id}\t{withdraw}\t{place}\t\\N\n"
+                    f"{batch}\t{n}\t{self.source}\t\\\\x{hashed}\t\\\\x{record.record_id}\t{withdraw}\t{place}\t\\N"
+                    f"\t\\N\t{record.position}\n"
                 )
         arrivals.load_staged(self.database, batch, path)
         with self.database.transaction() as tx:
@@ -101,6 +103,14 @@ class Dataset:
                     where = {"batch_id": batch, "batch_index": index, "batch_sequence": through}
                     snapshots.add_segment(tx, name, self.id, reference(), len(part), **where)  # type: ignore[arg-type]
             self._count(tx, len(rows))
+
+    def _lineage(self, tx: Transaction, condition: str) -> set[tuple[int, int]]:
+        query = f"SELECT segment_id, segment_row FROM lineage WHERE dataset_id = :id AND ({condition})"
+        return {(row[0], row[1]) for row in tx.connection.execute(text(query), {"id": self.id})}
+
+    def _kept_rows(self, tx: Transaction) -> set[tuple[int, int]]:
+        query = "SELECT segment_id, segment_row FROM record_keys WHERE dataset_id = :id"
+        return {(row[0], row[1]) for row in tx.connection.execute(text(query), {"id": self.id})}
 
     def seal(self) -> None:
         """Seal as the job does, in its two transactions, with rows coming in between them."""
@@ -124,9 +134,12 @@ class Dataset:
             if own:
                 own_name = self._keep(own)
                 own_id = snapshots.add_segment(tx, own_name, self.id, reference(), len(own), live=True)
-            resolution.apply(tx, self.id, through, own_id)
+            self.sequence += 1
+            resolution.apply(tx, self.id, through, own_id, self.sequence)
             resolution.count_by_source(tx)
             arrivals.drop_sealed(tx, self.id, through)
+            assert self._lineage(tx, "gone_sequence IS NULL") == self._kept_rows(tx)
+            assert not self._lineage(tx, "gone_sequence < first_sequence OR position = ''")
         live = {record.record_key: record.text for record in self._live([s.name for s in kept], own)}
         assert live == self.expected
         assert sum(s.records - s.excluded for s in kept) + len(own) == len(live)

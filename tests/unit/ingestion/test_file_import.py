@@ -12,7 +12,7 @@ import pytest
 from sartor_datasets import parquet
 from sartor_datasets.arrow import batch_to_records
 from sartor_datasets.records import Record, to_json
-from sartor_ingestion import file_import, segments
+from sartor_ingestion import import_rows, segments
 from sartor_ingestion.file_import import read_file
 from sartor_ingestion.segments import SegmentWriter, seal
 from sartor_platform.errors import InvalidArgument
@@ -75,8 +75,8 @@ def test_every_row_becomes_a_record_or_a_rejection(tmp_path: Path) -> None:
     lines = [line.split("\t") for line in Path(result["arrivals"]).read_text().splitlines()]
     assert [line[:3] for line in lines[:2]] == [["job-1", "0", "7"], ["job-1", "1", "7"]]
     assert lines[5][4] == f"\\\\x{records[5].record_id}"
-    assert lines[5][5:] == ["f", "0", "5", "\\N"]
-    assert lines[1200][5:] == ["t", "\\N", "\\N", "\\N"]
+    assert lines[5][5:] == ["f", "0", "5", "\\N", "\\N", "projects/p/imports/i#6"]
+    assert lines[1200][5:] == ["t", "\\N", "\\N", "\\N", "\\N", "projects/p/imports/i#1201"]
     (rejection,) = map(json.loads, Path(result["rejections"]).read_text().splitlines())
     assert rejection["position"] == "projects/p/imports/i#1202"
     assert report.fractions
@@ -84,7 +84,7 @@ def test_every_row_becomes_a_record_or_a_rejection(tmp_path: Path) -> None:
 
 
 def test_rejections_are_all_counted_but_not_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_import, "KEPT_REJECTIONS", 10)
+    monkeypatch.setattr(import_rows, "KEPT_REJECTIONS", 10)
     file = tmp_path / "rows.jsonl"
     file.write_text("{\n" * 50, encoding="utf-8")
     result = read_file(a_task(file), tmp_path, Report())

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sartor_ingestion.formats import csv, detection, jsonl, parquet, text
+from sartor_ingestion.formats import csv, detection, jsonl, parquet
 from sartor_ingestion.formats.rows import MAX_ROW_BYTES, BadRow, FileUnreadable, Row
 from sartor_ingestion.rejection import Reason
 
@@ -42,11 +42,22 @@ def test_a_bad_line_says_where_it_broke_and_how_it_began(tmp_path: Path) -> None
     assert bad.excerpt == '{"a": tru}'
 
 
-@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"a": ' + b"9" * 10_000 + b"}"])
-def test_json_made_to_break_parsers_is_rejected(tmp_path: Path, line: bytes) -> None:
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"[" * 100_000, Reason.TOO_DEEP),
+        (b'{"a": ' * 65 + b"1" + b"}" * 65, Reason.TOO_DEEP),
+        (b'{"a": ' + b"9" * 10_000 + b"}", Reason.MALFORMED_JSON),
+    ],
+)
+def test_json_made_to_break_parsers_is_rejected(tmp_path: Path, line: bytes, reason: Reason) -> None:
     (bad,) = jsonl.read(a_file(tmp_path, line))
     assert isinstance(bad, BadRow)
-    assert bad.reason is Reason.MALFORMED_JSON
+    assert bad.reason is reason
+
+
+def test_json_of_all_the_levels_that_are_allowed_is_read(tmp_path: Path) -> None:
+    assert isinstance(next(jsonl.read(a_file(tmp_path, b'{"a": ' * 64 + b"1" + b"}" * 64))), Row)
 
 
 def test_an_overlong_line_is_skipped_without_holding_it(tmp_path: Path) -> None:
@@ -69,7 +80,7 @@ def test_csv_reads_by_its_header_whatever_the_delimiter(tmp_path: Path, delimite
 
 
 def test_csv_rows_that_do_not_fit_the_header_are_rejected(tmp_path: Path) -> None:
-    content = b'a,b\n1\n1,2,3\n\xff,2\n"x"y,2\n3,4\n'
+    content = 'a,b\n1\n1,2,3\nÄÖÜ\udcff,2\n"x"y,2\n3,4\n'.encode("utf-8", "surrogateescape")
     assert shown(csv.read(a_file(tmp_path, content))) == [
         (2, Reason.COLUMN_COUNT),
         (3, Reason.COLUMN_COUNT),
@@ -101,11 +112,14 @@ def test_a_file_that_is_no_parquet_is_unreadable(tmp_path: Path) -> None:
         list(parquet.read(a_file(tmp_path, b"PAR1 nonsense PAR1")))
 
 
-def test_a_text_file_is_one_document(tmp_path: Path) -> None:
-    assert shown(text.read(a_file(tmp_path, "Grüße\n".encode()))) == [(1, {"text": "Grüße\n"})]
-    assert shown(text.read(a_file(tmp_path, b" \n"))) == []
-    assert shown(text.read(a_file(tmp_path, b"\xff"))) == [(1, Reason.NOT_UTF8)]
-    assert shown(text.read(a_file(tmp_path, b"x" * (MAX_ROW_BYTES + 1)))) == [(1, Reason.TOO_LARGE)]
+def test_a_short_text_file_is_one_document(tmp_path: Path) -> None:
+    def of(content: bytes) -> list[Any]:
+        return shown(detection.read(a_file(tmp_path, content), "text"))
+
+    assert of("Grüße\n".encode()) == [(1, {"text": "Grüße"})]
+    assert of("Erstens.\n\nZweitens.\n".encode("utf-16")) == [(1, {"text": "Erstens.\n\nZweitens."})]
+    assert of(b" \n") == []
+    assert of(b"x" * (MAX_ROW_BYTES + 1)) == [(1, Reason.TOO_LARGE)]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,37 @@
-"""Comma-separated values with a header line; semicolon and tab are recognised by the header."""
+"""Delimited values with a header line. Delimiter, quotes and escapes are seen from the file's beginning."""
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from sartor_ingestion.formats.encodings import open_utf8
 from sartor_ingestion.formats.rows import MAX_ROW_BYTES, BadRow, FileUnreadable, Row
 from sartor_ingestion.rejection import Reason, excerpt
 
-_DELIMITERS = ",;\t"
+_DELIMITERS = ",;\t|"
+_SAMPLE_CHARACTERS = 65_536
+_SAMPLE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the rows of a file are written."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = ""
+    """What stands before a quote inside quotes; empty: the quote is doubled."""
+    named: bool = False
+    """The first line is Excel's `sep=;`."""
+
+    def __str__(self) -> str:
+        name = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}.get(self.delimiter, self.delimiter)
+        return f"{name}, quotes {self.quote}" + (f" escaped by {self.escape}" if self.escape else "")
 
 
 def read(path: Path) -> Iterator[Row | BadRow]:
@@ -20,10 +41,13 @@ def read(path: Path) -> Iterator[Row | BadRow]:
         FileUnreadable: NO_HEADER, the first line names no columns, or names one twice.
     """
     csv.field_size_limit(MAX_ROW_BYTES)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        delimiter = _delimiter(file)
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+    seen = dialect(path)
+    with _text(path) as file:
+        if seen.named:
+            file.readline()
+        reader = _reader(file, seen, strict=True)
         header = _header(reader)
+        skipped = int(seen.named)
         end = 0
         while True:
             try:
@@ -31,14 +55,34 @@ def read(path: Path) -> Iterator[Row | BadRow]:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield BadRow(
-                    reader.line_num, Reason.MALFORMED_CSV, f"cannot be split into fields: {error}", ""
-                )
+                number = reader.line_num + skipped
+                yield BadRow(number, Reason.MALFORMED_CSV, f"cannot be split into fields: {error}", "")
                 continue
             if not values:
                 continue
             end += sum(map(len, values)) + len(values)
-            yield _row(reader.line_num, header, values, end, delimiter)
+            yield _row(reader.line_num + skipped, header, values, end, seen.delimiter)
+
+
+def dialect(path: Path) -> Dialect:
+    """The dialect of a file."""
+    with _text(path) as file:
+        return _dialect_of(file)
+
+
+def _text(path: Path) -> TextIO:
+    return io.TextIOWrapper(open_utf8(path), encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _reader(file: Any, dialect: Dialect, *, strict: bool) -> Any:
+    return csv.reader(
+        file,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote,
+        escapechar=dialect.escape or None,
+        doublequote=not dialect.escape,
+        strict=strict,
+    )
 
 
 def _row(number: int, header: list[str], values: list[str], end: int, delimiter: str) -> Row | BadRow:
@@ -52,11 +96,39 @@ def _row(number: int, header: list[str], values: list[str], end: int, delimiter:
     return Row(number, dict(zip(header, values, strict=True)), end)
 
 
-def _delimiter(file: TextIO) -> str:
-    """The delimiter that the header line holds most often."""
-    line = file.readline(MAX_ROW_BYTES)
-    file.seek(0)
-    return max(_DELIMITERS, key=line.count)
+def _dialect_of(file: TextIO) -> Dialect:
+    sample = file.read(_SAMPLE_CHARACTERS)
+    first, _, rest = sample.partition("\n")
+    if len(first.rstrip("\r")) == 5 and first.startswith("sep="):
+        return Dialect(first[4], *_quoting(rest, first[4]), named=True)
+    whole = sample if len(sample) < _SAMPLE_CHARACTERS else sample.rpartition("\n")[0] or sample
+    candidates = [Dialect(delimiter, *_quoting(whole, delimiter)) for delimiter in _DELIMITERS]
+    return max(candidates, key=lambda dialect: _fit(whole, dialect))
+
+
+def _quoting(sample: str, delimiter: str) -> tuple[str, str]:
+    """The quote that fields begin with most often, and its escape where it is never doubled."""
+    single = f"{delimiter}'" in sample and f"'{delimiter}" in sample and f'{delimiter}"' not in sample
+    quote = "'" if single else '"'
+    inside = sample.replace(f"{delimiter}{quote}{quote}", "").count(quote * 2)
+    return quote, "\\" if f"\\{quote}" in sample and not inside else ""
+
+
+def _fit(sample: str, dialect: Dialect) -> tuple[bool, int, float]:
+    """Whether most rows of the sample have as many fields as the header, how many, and the share."""
+    widths = []
+    try:
+        for values in _reader(io.StringIO(sample, newline=""), dialect, strict=False):
+            if values:
+                widths.append(len(values))
+            if len(widths) == _SAMPLE_ROWS:
+                break
+    except csv.Error:
+        return False, 0, 0.0
+    if not widths or widths[0] < 2:
+        return False, 0, 0.0
+    share = widths.count(widths[0]) / len(widths)
+    return share >= 0.5, widths[0], share
 
 
 def _header(reader: Iterator[list[str]]) -> list[str]:

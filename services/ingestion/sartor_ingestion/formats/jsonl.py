@@ -1,12 +1,13 @@
-"""JSON Lines: one object a line, UTF-8."""
+"""JSON Lines: one object a line."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
+from sartor_ingestion.formats import json_values
+from sartor_ingestion.formats.encodings import open_utf8
 from sartor_ingestion.formats.rows import MAX_ROW_BYTES, BadRow, Row
 from sartor_ingestion.rejection import Reason, Rejected, excerpt
 
@@ -15,14 +16,14 @@ _BOM = b"\xef\xbb\xbf"
 
 def read(path: Path) -> Iterator[Row | BadRow]:
     """The rows of a file, one line in memory at a time. Blank lines are no rows. `end` counts bytes."""
-    with path.open("rb") as file:
+    with open_utf8(path) as file:
         number = 0
         end = 0
         while line := file.readline(MAX_ROW_BYTES + 1):
             number += 1
             end += len(line)
             if len(line) > MAX_ROW_BYTES:
-                end += _skip_line(file)
+                end += skip_line(file)
                 message = f"the line is longer than {MAX_ROW_BYTES} bytes"
                 yield BadRow(number, Reason.TOO_LARGE, message, excerpt(line))
                 continue
@@ -39,28 +40,15 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """The JSON object in `data`.
 
     Raises:
-        Rejected: NOT_UTF8, MALFORMED_JSON or NOT_AN_OBJECT.
+        Rejected: NOT_UTF8, MALFORMED_JSON, TOO_DEEP or NOT_AN_OBJECT.
     """
-    try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise Rejected(
-            Reason.NOT_UTF8, f"byte {error.start} of the row is not UTF-8; save the file as UTF-8"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise Rejected(Reason.MALFORMED_JSON, f"{error.msg} at column {error.colno}") from error
-    except (ValueError, RecursionError) as error:
-        raise Rejected(Reason.MALFORMED_JSON, f"the row is not JSON: {error}") from error
+    value = json_values.parse(data)
     if not isinstance(value, dict):
         raise Rejected(Reason.NOT_AN_OBJECT, f"the row must be a JSON object, not {type(value).__name__}")
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _skip_line(file: BinaryIO) -> int:
+def skip_line(file: BinaryIO) -> int:
     """Read on to the end of the line; returns the bytes read."""
     skipped = 0
     while part := file.readline(MAX_ROW_BYTES):

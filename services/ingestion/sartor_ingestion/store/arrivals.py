@@ -13,15 +13,20 @@ from sartor_platform.database import Database
 from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection, text
 
-COLUMNS = "batch_id, n, source_id, key_hash, record_id, withdraw, segment_index, segment_row, body"
+COLUMNS = (
+    "batch_id, n, source_id, key_hash, record_id, withdraw, segment_index, segment_row, body, subject_key,"
+    " position"
+)
 _COPY_BYTES = 262_144
 
 _ADD = text(
-    "INSERT INTO arrivals (batch_id, n, source_id, key_hash, record_id, withdraw, body)"
-    " SELECT :batch, n - 1, source_id, key_hash, record_id, withdraw, body FROM unnest("
-    " cast(:sources AS integer[]), cast(:keys AS bytea[]), cast(:ids AS bytea[]),"
-    " cast(:withdraws AS boolean[]), cast(:bodies AS text[]))"
-    " WITH ORDINALITY AS a (source_id, key_hash, record_id, withdraw, body, n)"
+    "INSERT INTO arrivals"
+    " (batch_id, n, source_id, key_hash, record_id, withdraw, body, subject_key, position)"
+    " SELECT :batch, n - 1, source_id, key_hash, record_id, withdraw, body, subject_key, position"
+    " FROM unnest(cast(:sources AS integer[]), cast(:keys AS bytea[]), cast(:ids AS bytea[]),"
+    " cast(:withdraws AS boolean[]), cast(:bodies AS text[]), cast(:subjects AS bytea[]),"
+    " cast(:positions AS text[]))"
+    " WITH ORDINALITY AS a (source_id, key_hash, record_id, withdraw, body, subject_key, position, n)"
 )
 
 
@@ -67,6 +72,8 @@ def add_arrivals(tx: Transaction, batch_id: str, arrivals: Sequence[Arrival]) ->
             "ids": [bytes.fromhex(arrival.record.record_id) for arrival in arrivals],
             "withdraws": [arrival.record.op == "withdraw" for arrival in arrivals],
             "bodies": [None if a.record.op == "withdraw" else to_json(a.record) for a in arrivals],
+            "subjects": [bytes.fromhex(a.record.subject_key) or None for a in arrivals],
+            "positions": [arrival.record.position for arrival in arrivals],
         },
     )
 

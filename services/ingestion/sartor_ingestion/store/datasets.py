@@ -12,6 +12,7 @@ from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection, select, text
 
 from sartor_ingestion.resources import Dataset
+from sartor_ingestion.store.contracts import STOPPED
 from sartor_ingestion.store.tables import DATASETS
 
 
@@ -41,16 +42,19 @@ _LOCKED = text(
     " FROM datasets WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"
 )
 _DUE = text(
-    "SELECT id, CASE WHEN requested_by <> '' THEN 'request'"
+    "SELECT id,  "  # noqa: S608 - only our own SQL
+    "  CASE WHEN requested_by <> '' THEN 'request'"
     "  WHEN at_records > 0 AND pending_count >= at_records THEN 'at_records'"
     "  WHEN max_age_seconds > 0 AND first_pending_time < now() - make_interval(secs => max_age_seconds)"
     "  THEN 'max_age' ELSE 'quiet' END AS cause"
-    " FROM datasets WHERE sealing IS NULL AND (cut_not_before IS NULL OR cut_not_before <= now())"
+    " FROM datasets d WHERE sealing IS NULL AND (cut_not_before IS NULL OR cut_not_before <= now())"
     " AND (requested_by <> '' OR pending_count > 0 AND ("
     "  at_records > 0 AND pending_count >= at_records"
     "  OR max_age_seconds > 0 AND first_pending_time < now() - make_interval(secs => max_age_seconds)"
     "  OR quiet_seconds > 0 AND open_imports = 0"
     "   AND last_record_time < now() - make_interval(secs => quiet_seconds)))"
+    " AND (requested_by <> '' OR NOT EXISTS"
+    f"  (SELECT FROM sources s WHERE s.dataset_id = d.id AND {STOPPED}))"
     " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
 )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor_platform import listing
@@ -34,13 +35,15 @@ def add_import(
     file_name: str,
     data_format: str,
     created_by: str,
+    validate_only: bool,
 ) -> None:
     """Write down an import that is about to be read."""
     tx.connection.execute(
         text(
             "INSERT INTO imports (name, project, source, source_id, dataset_id, source_revision, uri, sha256,"
-            " size_bytes, file_name, format, created_by) VALUES (:name, :project, :source, :source_id,"
-            " :dataset_id, :revision, :uri, :sha256, :size, :file_name, :format, :created_by)"
+            " size_bytes, file_name, format, created_by, validate_only) VALUES (:name, :project, :source,"
+            " :source_id, :dataset_id, :revision, :uri, :sha256, :size, :file_name, :format, :created_by,"
+            " :validate_only)"
         ),
         {
             "name": name,
@@ -55,6 +58,7 @@ def add_import(
             "file_name": file_name,
             "format": data_format,
             "created_by": created_by,
+            "validate_only": validate_only,
         },
     )
 
@@ -76,13 +80,14 @@ def finish_import(
     accepted: int,
     rejected: int,
     unchanged: int,
+    preview: Mapping[str, Any] | None = None,
 ) -> None:
     """Write down what an import brought."""
     tx.connection.execute(
         text(
             "UPDATE imports SET sha256 = :sha256, size_bytes = :size, format = :format,"
             " accepted_count = :accepted, rejected_count = :rejected,"
-            " unchanged_count = :unchanged WHERE name = :name"
+            " unchanged_count = :unchanged, preview = cast(:preview AS jsonb) WHERE name = :name"
         ),
         {
             "name": name,
@@ -92,6 +97,7 @@ def finish_import(
             "accepted": accepted,
             "rejected": rejected,
             "unchanged": unchanged,
+            "preview": None if preview is None else json.dumps(preview),
         },
     )
 
@@ -100,6 +106,12 @@ def find(connection: Connection, name: str) -> Import | None:
     """An import, or None."""
     row = connection.execute(select(IMPORTS).where(IMPORTS.c.name == name)).one_or_none()
     return None if row is None else _import(row)
+
+
+def find_all(connection: Connection, names: Sequence[str]) -> dict[str, Import]:
+    """Those of these imports that exist."""
+    rows = connection.execute(select(IMPORTS).where(IMPORTS.c.name.in_(names)))
+    return {row.name: _import(row) for row in rows}
 
 
 def list_imports(
@@ -179,3 +191,15 @@ def forget_rejected(tx: Transaction, after_seconds: float) -> None:
         text("DELETE FROM rejected_records WHERE create_time < now() - make_interval(secs => :after)"),
         {"after": after_seconds},
     )
+
+
+def forget_previews(tx: Transaction, after_seconds: float) -> list[str]:
+    """Forget the imports that only looked and are older than this. Returns the objects uploaded for them."""
+    rows = tx.connection.execute(
+        text(
+            "DELETE FROM imports WHERE validate_only AND create_time < now() - make_interval(secs => :after)"
+            " RETURNING uri, project"
+        ),
+        {"after": after_seconds},
+    )
+    return [row.uri for row in rows if f"/{row.project}/uploads/" in row.uri]

@@ -31,6 +31,7 @@ _RESOLVE = text(
         WINDOW newest AS (PARTITION BY a.key_hash ORDER BY b.sequence DESC, a.n DESC)),
     decided AS (
         SELECT p.sequence, p.batch_id, p.n, p.key_hash, p.record_id, p.source_id, p.withdraw,
+            p.subject_key, p.position,
             p.segment_id, p.segment_row, k.segment_id AS live_segment_id, k.segment_row AS live_row,
             k.source_id AS live_source_id,
             CASE WHEN NOT p.last AND p.record_id = p.last_record_id AND NOT p.withdraw THEN 'repeated'
@@ -141,9 +142,12 @@ def export_exclusions(tx: Transaction, dataset_id: int, through: int, path: Path
     )
 
 
-def apply(tx: Transaction, dataset_id: int, through: int, own_segment: int | None) -> None:
-    """Make the decisions the state of the dataset. `own_segment` holds the inline records, if any."""
-    values = {"dataset": dataset_id, "through": through, "own": own_segment}
+def apply(tx: Transaction, dataset_id: int, through: int, own_segment: int | None, sequence: int) -> None:
+    """Make the decisions the state of the dataset, for the snapshot of this sequence.
+
+    `own_segment` holds the inline records, if any.
+    """
+    values = {"dataset": dataset_id, "through": through, "own": own_segment, "sequence": sequence}
     for statement in _APPLY:
         tx.connection.execute(text(statement), {k: v for k, v in values.items() if f":{k}" in statement})
 
@@ -169,6 +173,20 @@ _APPLY = (
     f"""
     UPDATE segments g SET state = 'LIVE', excluded = s.excluded FROM ({_SEGMENTS}) s WHERE g.id = s.id
     """,  # noqa: S608 - only our own SQL
+    """
+    UPDATE lineage l SET gone_sequence = :sequence FROM resolved r
+    WHERE r.outcome IN ('superseded', 'withdrawn')
+        AND l.segment_id = r.live_segment_id AND l.segment_row = r.live_row
+    """,
+    # Rows of imports that no snapshot ever took lie in a segment all the same.
+    """
+    INSERT INTO lineage (segment_id, segment_row, dataset_id, source_id, record_id, key_hash, subject_key,
+        position, first_sequence, gone_sequence)
+    SELECT coalesce(segment_id, :own), coalesce(segment_row, new_row), :dataset, source_id, record_id,
+        key_hash, subject_key, position, :sequence,
+        CASE WHEN outcome NOT IN ('added', 'superseded') THEN cast(:sequence AS bigint) END
+    FROM resolved WHERE NOT withdraw AND (segment_id IS NOT NULL OR new_row IS NOT NULL)
+    """,
     """
     DELETE FROM record_keys k USING resolved r
     WHERE k.dataset_id = :dataset AND k.key_hash = r.key_hash AND r.outcome = 'withdrawn'

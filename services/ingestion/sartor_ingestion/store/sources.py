@@ -48,11 +48,18 @@ def put_source(tx: Transaction, name: str, spec: SourceSpec) -> None:
     )
     tx.connection.execute(
         text(
-            "INSERT INTO sources (name, dataset_id, topic)"
-            " SELECT :name, id, :topic FROM datasets WHERE name = :dataset"
-            " ON CONFLICT (name) DO UPDATE SET dataset_id = excluded.dataset_id, topic = excluded.topic"
+            "INSERT INTO sources (name, dataset_id, topic, adapter, stop_share)"
+            " SELECT :name, id, :topic, :adapter, cast(:share AS double precision) FROM datasets"
+            " WHERE name = :dataset ON CONFLICT (name) DO UPDATE SET dataset_id = excluded.dataset_id,"
+            " topic = excluded.topic, adapter = excluded.adapter, stop_share = excluded.stop_share"
         ),
-        {"name": name, "topic": spec.topic, "dataset": spec.dataset},
+        {
+            "name": name,
+            "topic": spec.topic,
+            "adapter": spec.adapter,
+            "dataset": spec.dataset,
+            "share": spec.contract.max_breach_share if spec.contract.on_breach == "stop" else None,
+        },
     )
     # The rules of a dataset are the strictest of its sources'. nullif: 0 switches a condition off.
     tx.connection.execute(
@@ -106,9 +113,31 @@ def source_at(connection: Connection, name: str, revision: int) -> SourceOnDuty:
     return SourceOnDuty(now.id, now.name, now.dataset_id, revision, spec, now.subject_secret)
 
 
-def topics(connection: Connection) -> list[str]:
-    """The topics on which data events of any source may come."""
-    return list(connection.execute(text("SELECT DISTINCT topic FROM sources ORDER BY topic")).scalars())
+def topics(connection: Connection) -> dict[str, bool]:
+    """The topics of all sources, and whether messages of other systems come on them."""
+    rows = connection.execute(
+        text(
+            "SELECT topic, bool_or(adapter NOT IN ('', 'data_events')) AS adapted FROM sources GROUP BY topic"
+        )
+    )
+    return {row.topic: row.adapted for row in rows}
+
+
+def adapting(connection: Connection, topic: str) -> list[SourceOnDuty]:
+    """The sources that take messages of other systems from a topic."""
+    names = connection.execute(
+        text("SELECT name FROM sources WHERE topic = :topic AND adapter NOT IN ('', 'data_events')"),
+        {"topic": topic},
+    )
+    found = sources_on_duty(connection, list(names.scalars()))
+    return [found[name] for name in sorted(found)]
+
+
+def secret_of(connection: Connection, project: str) -> bytes | None:
+    """The project's key for pseudonyms, or None."""
+    query = text("SELECT subject_secret FROM projects WHERE name = :name")
+    secret = connection.execute(query, {"name": project}).scalar_one_or_none()
+    return None if secret is None else bytes(secret)
 
 
 def rooms_left(connection: Connection, source_id: int, quota: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
 
 METADATA = MetaData()
 _TIME = DateTime(timezone=True)
@@ -63,6 +64,8 @@ IMPORTS = Table(
     Column("unchanged_count", BigInteger),
     Column("create_time", _TIME),
     Column("created_by", Text),
+    Column("validate_only", Boolean),
+    Column("preview", JSONB),
 )
 
 REJECTED_RECORDS = Table(

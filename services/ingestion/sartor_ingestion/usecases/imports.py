@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
 from sartor_platform import log
-from sartor_platform.errors import PermissionDenied
 from sartor_platform.jobs import Job
 from sartor_platform.names import new_id
 from sartor_platform.transaction import Transaction
 
 from sartor_ingestion import resources
+from sartor_ingestion.contract import Breaches
+from sartor_ingestion.reach import Reach
 from sartor_ingestion.rejection import Rejection
 from sartor_ingestion.resources import IMPORT, Import, project_of
-from sartor_ingestion.store import arrivals, datasets, imports, snapshots, sources
+from sartor_ingestion.store import arrivals, contracts, datasets, imports, known_objects, snapshots, sources
 from sartor_ingestion.store.sources import SourceOnDuty
 from sartor_ingestion.usecases.records import RECORDS
 from sartor_ingestion.usecases.snapshots import cut_if_full
@@ -33,6 +35,7 @@ class Arriving:
     size_bytes: int
     file_name: str
     format: str = ""
+    validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ class ReadFile:
     unchanged: int
     rejections: Sequence[Rejection]
     """The first of the rejected rows; all are counted."""
+    breaches: Breaches
+    """Of the source's contract."""
+    objects: Mapping[str, str]
+    """Of a prefix: the objects that were read, with their versions."""
+    preview: Mapping[str, Any] | None = None
 
 
 def on_duty(tx: Transaction, name: str) -> SourceOnDuty:
@@ -61,24 +69,17 @@ def on_duty(tx: Transaction, name: str) -> SourceOnDuty:
     return found[name]
 
 
-def start_import(tx: Transaction, file: Arriving, created_by: str, own_bucket: str) -> Import:
+def start_import(tx: Transaction, file: Arriving, created_by: str, reach: Reach) -> Import:
     """Leave a file for an import job.
 
     Raises:
         NotFound: SOURCE_NOT_FOUND.
-        PermissionDenied: OBJECT_OF_ANOTHER_PROJECT: it lies in our bucket, outside the project's prefix.
+        InvalidArgument: BAD_OBJECT_URI.
+        PermissionDenied: OBJECT_OF_ANOTHER_PROJECT, OBJECT_NOT_ALLOWED.
     """
     source = on_duty(tx, file.source)
+    reach.check(file.uri, source.name, source.spec.object_prefixes)
     project = project_of(source.name)
-    ours = f"s3://{own_bucket}/"
-    inside = file.uri.startswith(f"{ours}{project}/") and not {".", ".."} & set(file.uri.split("/"))
-    if file.uri.startswith(ours) and not inside:
-        raise PermissionDenied(
-            f"{file.uri} does not belong to project {project}: in this bucket a project reads only what lies"
-            f" under {ours}{project}/; put the object there, or into a bucket of your own",
-            reason="OBJECT_OF_ANOTHER_PROJECT",
-            metadata={"uri": file.uri, "project": project},
-        )
     name = IMPORT.format(project=project, import_id=new_id())
     imports.add_import(
         tx,
@@ -91,8 +92,10 @@ def start_import(tx: Transaction, file: Arriving, created_by: str, own_bucket: s
         file_name=file.file_name,
         data_format=file.format,
         created_by=created_by,
+        validate_only=file.validate_only,
     )
-    datasets.add_open_imports(tx, source.dataset_id, 1)
+    if not file.validate_only:
+        datasets.add_open_imports(tx, source.dataset_id, 1)
     tx.enqueue(IMPORT_JOB, resource=name, project=project, revision=source.revision, payload={"import": name})
     return get_import(tx, name)
 
@@ -106,7 +109,10 @@ def get_import(tx: Transaction, name: str) -> Import:
 
 
 def accept_import(tx: Transaction, name: str, read: ReadFile) -> None:
-    """The file was read: its records are pending from now on."""
+    """The file was read: its records are pending from now on, unless it was only looked at."""
+    if read.preview is not None:
+        _finish(tx, name, read)
+        return
     source_id, dataset_id = imports.target_of(tx.connection, name)
     dataset = datasets.lock(tx, [dataset_id])[dataset_id]
     if read.accepted:
@@ -124,16 +130,9 @@ def accept_import(tx: Transaction, name: str, read: ReadFile) -> None:
             )
         arrivals.count_pending(tx, {source_id: read.accepted})
     imports.add_rejections(tx, dataset_id, read.rejections, name)
-    imports.finish_import(
-        tx,
-        name,
-        sha256=read.reference.sha256,
-        size_bytes=read.reference.size_bytes,
-        data_format=read.format,
-        accepted=read.accepted,
-        rejected=read.rejected,
-        unchanged=read.unchanged,
-    )
+    _finish(tx, name, read)
+    contracts.count_rows(tx, source_id, read.accepted + read.rejected, read.breaches)
+    known_objects.remember(tx, source_id, read.objects)
     arrivals.drop_staged(tx, read.abandoned_batch_ids)
     datasets.add_open_imports(tx, dataset_id, -1)
     datasets.add_pending(tx, dataset_id, accepted=read.accepted, rejected=read.rejected)
@@ -144,11 +143,26 @@ def accept_import(tx: Transaction, name: str, read: ReadFile) -> None:
     log.get().info("import.done", name=name, accepted=read.accepted, rejected=read.rejected)
 
 
+def _finish(tx: Transaction, name: str, read: ReadFile) -> None:
+    imports.finish_import(
+        tx,
+        name,
+        sha256=read.reference.sha256,
+        size_bytes=read.reference.size_bytes,
+        data_format=read.format,
+        accepted=read.accepted,
+        rejected=read.rejected,
+        unchanged=read.unchanged,
+        preview=read.preview,
+    )
+
+
 def import_failed(tx: Transaction, job: Job, reason: str, message: str) -> None:
     """The import stays, failed, and what its attempts left is deleted."""
     name = str(job.payload["import"])
     _, dataset_id = imports.target_of(tx.connection, name)
-    datasets.add_open_imports(tx, dataset_id, -1)
+    if not get_import(tx, name).validate_only:
+        datasets.add_open_imports(tx, dataset_id, -1)
     arrivals.drop_staged(tx, batch_ids(job))
     log.get().warning("import.failed", name=name, reason=reason, error=message)
 

@@ -14,9 +14,10 @@ from sartor_platform.names import new_id
 from sartor_platform.transaction import Transaction
 
 from sartor_ingestion import resources
+from sartor_ingestion.contract import Breaches
 from sartor_ingestion.mapping import Mapper
 from sartor_ingestion.rejection import Reason, Rejected, Rejection, excerpt
-from sartor_ingestion.store import arrivals, datasets, imports, sources
+from sartor_ingestion.store import arrivals, contracts, datasets, imports, sources
 from sartor_ingestion.store.arrivals import Arrival
 from sartor_ingestion.store.sources import SourceOnDuty
 from sartor_ingestion.usecases.snapshots import cut_if_full
@@ -32,6 +33,8 @@ class Delivery:
     rows: Sequence[Any]
     position: str
     time: datetime
+    rejections: Sequence[Rejected] = ()
+    """Parts of the event that are no rows; they are counted after the rows."""
 
 
 @dataclass(slots=True)
@@ -40,6 +43,8 @@ class _Taken:
 
     accepted: list[Arrival] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
+    contracts: dict[int, tuple[int, Breaches]] = field(default_factory=dict)
+    """Of each source with a contract: the rows that came, and the breaches."""
 
 
 def take_records(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
@@ -52,6 +57,13 @@ def take_records(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         if delivery.source not in on_duty:
             raise resources.source_not_found(delivery.source)
+    take_deliveries(tx, deliveries, on_duty)
+
+
+def take_deliveries(
+    tx: Transaction, deliveries: Sequence[Delivery], on_duty: Mapping[str, SourceOnDuty]
+) -> None:
+    """As `take_records`, with the sources at hand."""
     taken: dict[int, _Taken] = defaultdict(_Taken)
     for delivery in deliveries:
         source = on_duty[delivery.source]
@@ -62,13 +74,19 @@ def take_records(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
 
 
 def _map(source: SourceOnDuty, delivery: Delivery, taken: _Taken) -> None:
-    mapper = Mapper(source.name, source.spec.mapping, source.subject_secret)
+    contract = source.spec.contract
+    rows, breaches = taken.contracts.get(source.id, (0, Breaches()))
+    if contract.fields or contract.labels:
+        taken.contracts[source.id] = rows + len(delivery.rows), breaches
+    mapper = Mapper(source.name, source.spec.mapping, source.subject_secret, contract, breaches)
     for index, row in enumerate(delivery.rows):
         position = f"{delivery.position}#{index}"
         try:
             taken.accepted.append(Arrival(source.id, mapper.record(row, position, delivery.time)))
         except Rejected as error:
             taken.rejected.append(_rejection(source.name, position, error, row))
+    for index, fault in enumerate(delivery.rejections, start=len(delivery.rows)):
+        taken.rejected.append(_rejection(source.name, f"{delivery.position}#{index}", fault, ""))
 
 
 def _keep(
@@ -80,6 +98,8 @@ def _keep(
         through = arrivals.add_batch(tx, batch_id, dataset.id, len(accepted))
         arrivals.add_arrivals(tx, batch_id, accepted)
         arrivals.count_pending(tx, Counter(arrival.source_id for arrival in accepted))
+    for source_id, (rows, breaches) in sorted(taken.contracts.items()):
+        contracts.count_rows(tx, source_id, rows, breaches)
     imports.add_rejections(tx, dataset.id, taken.rejected)
     datasets.add_pending(tx, dataset.id, accepted=len(accepted), rejected=len(taken.rejected))
     if accepted:

@@ -14,7 +14,7 @@ from sartor_platform.transaction import Transaction
 from sartor_ingestion import resources
 from sartor_ingestion.announcements import snapshot_created
 from sartor_ingestion.resources import project_of
-from sartor_ingestion.store import arrivals, datasets, resolution, snapshots
+from sartor_ingestion.store import arrivals, contracts, datasets, resolution, snapshots
 from sartor_ingestion.store.datasets import LockedDataset
 from sartor_ingestion.store.resolution import Changes
 
@@ -34,7 +34,9 @@ class NewSegment:
 def cut_if_full(tx: Transaction, dataset: LockedDataset, *, added: int, through: int) -> None:
     """Cut a snapshot if `added` more records make it full. `through` is the last batch."""
     full = dataset.at_records and dataset.pending_count + added >= dataset.at_records
-    if full and dataset.sealing is None and dataset.cut_not_before is None:
+    if not full or dataset.sealing is not None or dataset.cut_not_before is not None:
+        return
+    if not contracts.stopped_by(tx.connection, dataset.id):
         _cut(tx, dataset, "at_records", through)
 
 
@@ -48,12 +50,12 @@ def cut_due(tx: Transaction) -> int:
     return len(due)
 
 
-def request_snapshot(tx: Transaction, name: str, principal: str) -> None:
+def request_snapshot(tx: Transaction, name: str, principal: str, *, accept_breaches: bool = False) -> None:
     """Seal what is pending now; nothing to do where nothing is, or where all of it is being sealed already.
 
     Raises:
         NotFound: DATASET_NOT_FOUND.
-        FailedPrecondition: DATASET_EMPTY, no record ever came in.
+        FailedPrecondition: DATASET_EMPTY, no record ever came in; CONTRACT_BREACHED.
     """
     dataset_id = datasets.id_of(tx.connection, name)
     if dataset_id is None:
@@ -62,6 +64,9 @@ def request_snapshot(tx: Transaction, name: str, principal: str) -> None:
     if not dataset.batch_sequence:
         message = f"{name} has no records yet; send data to one of its sources first"
         raise FailedPrecondition(message, reason="DATASET_EMPTY", metadata={"dataset": name})
+    stopping = contracts.stopped_by(tx.connection, dataset_id)
+    if stopping and not accept_breaches:
+        raise resources.contract_breached(name, stopping)
     sealing = snapshots.cut(tx.connection, dataset.sealing) if dataset.sealing is not None else None
     if not dataset.pending_count or (sealing is not None and sealing.through == dataset.batch_sequence):
         return
@@ -91,6 +96,7 @@ def _cut(tx: Transaction, dataset: LockedDataset, cause: str, through: int, prin
         created_by=principal or dataset.requested_by or f"rule:{cause}",
     )
     datasets.begin_sealing(tx, dataset.id, snapshot_id)
+    contracts.start_over(tx, dataset.id)
     payload = {"snapshot_id": snapshot_id}
     project = project_of(dataset.name)
     tx.enqueue(
@@ -119,7 +125,7 @@ def accept_snapshot(
         own = snapshots.add_segment(
             tx, segment.name, cut.dataset_id, segment.reference, segment.records, live=True
         )
-    resolution.apply(tx, cut.dataset_id, cut.through, own)
+    resolution.apply(tx, cut.dataset_id, cut.through, own, cut.sequence)
     arrivals.drop_sealed(tx, cut.dataset_id, cut.through)
     # Only from here on do new records of the dataset wait: what was done above touches none of their rows.
     dataset = datasets.lock(tx, [cut.dataset_id])[cut.dataset_id]

@@ -262,6 +262,7 @@ class ImportPreview(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     REJECTED_BY_REASON_FIELD_NUMBER: _builtins.int
     BREACHES_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
     file_count: _builtins.int
     """Files read: members of an archive count one by one."""
     @_builtins.property
@@ -292,6 +293,10 @@ class ImportPreview(_message.Message):
     def breaches(self) -> _containers.RepeatedCompositeFieldContainer[_source_pb2.ContractBreach]:
         """Rows that break the source's contract, by rule."""
 
+    @_builtins.property
+    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedRecord]:
+        """The first rejected rows; source and time are not set."""
+
     def __init__(
         self,
         *,
@@ -303,10 +308,11 @@ class ImportPreview(_message.Message):
         records: _abc.Iterable[Global___PreviewRecord] | None = ...,
         rejected_by_reason: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         breaches: _abc.Iterable[_source_pb2.ContractBreach] | None = ...,
+        rejected: _abc.Iterable[Global___RejectedRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["suggested_mapping", b"suggested_mapping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaches", b"breaches", "details", b"details", "fields", b"fields", "file_count", b"file_count", "records", b"records", "rejected_by_reason", b"rejected_by_reason", "shapes", b"shapes", "suggested_mapping", b"suggested_mapping"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaches", b"breaches", "details", b"details", "fields", b"fields", "file_count", b"file_count", "records", b"records", "rejected", b"rejected", "rejected_by_reason", b"rejected_by_reason", "shapes", b"shapes", "suggested_mapping", b"suggested_mapping"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
