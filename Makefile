@@ -9,7 +9,7 @@ EDITABLE := $(foreach p,$(PACKAGES),-e $(dir $(p)))
 BUF := node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos up down bench faults faults-slice clean
+.PHONY: bench-curation help setup demo test lint protos up down bench faults faults-slice clean
 
 help: ## Shows what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,11 +58,14 @@ lint: setup $(BUF) ## Checks style, types, import rules and protos
 bench: setup ## Measures speed and size; prints RESULT lines
 	@$(BIN)/python -m benchmarks.run
 
+bench-curation: setup ## Measures curation against its peers; takes half an hour
+	@$(BIN)/python -m benchmarks.curation
+
 faults: setup ## Kills, cuts, freezes and fills a running system; prints what it survived
 	@$(BIN)/python -m tests.faults --seed $${SEED:-1}
 
 faults-slice: setup ## A few minutes of the same, and the proof that the harness can fail
-	@$(BIN)/python -m tests.faults --seed 1 --faults 40 --seconds 60 --lost-logs 1
+	@$(BIN)/python -m tests.faults --seed 1 --faults 40 --at-each-point 0 --seconds 60 --lost-logs 1
 	@$(BIN)/python -m pytest tests/faults/proofs.py
 
 clean: ## Removes what setup and lint made (not .sartor/)

@@ -23,7 +23,8 @@ from sartor_platform.fault_points import DIGEST_CHECK, INBOX, LEASE_FENCE, RELAY
 from tests.faults import invariants
 from tests.faults.ledger import DatasetLedger, Row
 from tests.faults.plan import Fault, plan_round
-from tests.faults.rounds import Harness, PointFault, Stops
+from tests.faults.rounds import Harness
+from tests.faults.stops import PointFault, Stops
 from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
 from tests.faults.world import LEASE_SECONDS
 from tests.tiny_model import make_tiny_model
@@ -56,8 +57,8 @@ def old_data_comes_again(harness: Harness, name: str) -> list[str]:
 
 def a_worker_wakes_after_its_lease(harness: Harness, name: str) -> list[str]:
     """A worker sleeps with its result in hand until another has done the job: its result may not count."""
-    order = harness.world.points.order("after_upload_before_row", "curation-worker", "stop")
-    sleeper = PointFault(Fault("stop", "curation-worker", "after_upload_before_row"), order)
+    order = harness.world.points.order("after_lease_check_before_accept", "curation-worker", "stop")
+    sleeper = PointFault(Fault("stop", "curation-worker", "after_lease_check_before_accept"), order)
     stops = Stops(harness.world, [sleeper], seconds=LEASE_SECONDS + 8)
     page, feed = _dataset(harness, name)
     feed.send([Row(f"slow-{number}", 1) for number in range(6)])

@@ -10,6 +10,7 @@ WORKER_POINTS = (
     "after_claim_before_child",
     "after_child_before_upload",
     "after_upload_before_row",
+    "after_lease_check_before_accept",
     "before_accept_commit",
     "after_accept_commit",
 )
@@ -70,7 +71,7 @@ def _data_faults(rng: random.Random) -> list[Fault]:
         *_at_points(rng, "curation-server", SERVER_POINTS, 2),
         *_at_points(rng, "curation-server", ("after_commit_before_answer",), rng.randrange(2)),
         *_at_points(rng, "curation-worker", WORKER_POINTS, 2),
-        *_timed(rng, 3, ("ingestion-server-1", "ingestion-server-2", "curation-server", *_DATA_WORKERS)),
+        *_timed(rng, 4, ("ingestion-server-1", "ingestion-server-2", "curation-server", *_DATA_WORKERS)),
         *_messages(rng),
     ]
 
@@ -134,4 +135,7 @@ def _timed(
 
 def _messages(rng: random.Random) -> list[Fault]:
     kinds = ["redeliver", "reorder", "poison"]
-    return [Fault(rng.choice(kinds), str(rng.randrange(2)), at_seconds=rng.uniform(3, ROUND_SECONDS))]
+    return [
+        Fault(rng.choice(kinds), str(rng.randrange(2)), at_seconds=rng.uniform(3, ROUND_SECONDS))
+        for _ in range(2)
+    ]

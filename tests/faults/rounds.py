@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
 import time
 import uuid
@@ -15,30 +13,22 @@ from sartor.curation.v1.curation_service_pb2 import CreateCurationRequest
 from sartor_platform.errors import NotFound
 
 from tests.faults import afterwards, invariants
-from tests.faults.injectors import Injectors, is_stopped
+from tests.faults.injectors import Injectors
 from tests.faults.ledger import DatasetLedger, Ledger
 from tests.faults.observer import OURS, Observer
 from tests.faults.outcome import Outcome
 from tests.faults.plan import LOST_LOG, MODEL, Fault, RoundPlan
 from tests.faults.producer import OutsideProducer
 from tests.faults.reading import Objects, Outside, Reader
+from tests.faults.stops import PointFault, Stops
 from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
-from tests.faults.world import LEASE_SECONDS, World
+from tests.faults.world import World
 
 REST_SECONDS = 90.0
 MODEL_REST_SECONDS = 200.0
 PERMANENT = ("WENT BACK", "ORDER", "ALTERED", "TWICE: sartor.", "TWICE: event")
 """How violations begin that no waiting will heal."""
 _FIRST_SNAPSHOT_SECONDS = 8.0
-
-
-@dataclass(slots=True)
-class PointFault:
-    """A fault that waits for a process to come to its point."""
-
-    fault: Fault
-    order: str
-    slept: bool = False
 
 
 @dataclass(slots=True)
@@ -224,50 +214,6 @@ class Harness:
         for name in self.world.names():
             if "worker" in name and self.world.children(name):
                 yield f"{name} still has a child that works"
-
-
-class Stops:
-    """Wakes processes that stopped themselves at a point, once they slept for longer than a lease."""
-
-    def __init__(self, world: World, points: list[PointFault], seconds: float = LEASE_SECONDS + 2) -> None:
-        self._world = world
-        self._seconds = seconds
-        self._waiting = [each for each in points if each.fault.kind == "stop"]
-        self._asleep: dict[int, float] = {}
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def done(self) -> bool:
-        """Whether nobody sleeps."""
-        return not self._asleep
-
-    def end(self) -> None:
-        """Wake whoever sleeps."""
-        self._end.set()
-        self._thread.join(5)
-        for pid in self._asleep:
-            _wake(pid)
-
-    def _run(self) -> None:
-        beyond: dict[int, PointFault] = {}
-        while not self._end.wait(0.1):
-            for each in list(self._waiting):
-                confirmation = self._world.points.confirmation(each.order)
-                if confirmation is not None:
-                    self._waiting.remove(each)
-                    self._asleep[confirmation.pid] = time.monotonic()
-                    beyond[confirmation.pid] = each
-            for pid, since in list(self._asleep.items()):
-                if time.monotonic() - since > self._seconds:
-                    beyond[pid].slept = is_stopped(pid)
-                    _wake(pid)
-                    del self._asleep[pid]
-
-
-def _wake(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
 
 
 def _label(fault: Fault) -> str:

@@ -223,6 +223,7 @@ class Attempt:
     # --- the end ---
 
     def _accept(self, use_case: Callable[[Transaction], None]) -> None:
+        fault_points.at("after_lease_check_before_accept", attempt=self._job.attempt)
         with self._database.transaction() as tx:
             if job_leases.lock(tx, self.lease) == "CANCELLING":
                 raise Interrupted(CANCELLED)

@@ -34,6 +34,7 @@ POINTS = (
     "after_claim_before_child",
     "after_child_before_upload",
     "after_upload_before_row",
+    "after_lease_check_before_accept",
     "before_accept_commit",
     "after_accept_commit",
     "after_checkpoint_upload_before_row",
