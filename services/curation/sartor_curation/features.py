@@ -16,7 +16,7 @@ from sartor_curation.steps.batches import Rows
 
 SPLITS = ("", "train", "validation", "test")
 """By how strictly they are held out; the place in this tuple is the code in the arrays."""
-KINDS = ("chat", "labelled", "document")
+KINDS = ("chat", "labelled", "document", "preference")
 
 SCALARS = np.dtype(
     [
@@ -54,42 +54,46 @@ def features_of(batch: pa.RecordBatch, *, documents_only: bool) -> Features:
         documents_only: no record asks anything, so only whole texts are compared, by five words.
     """
     rows = Rows.of(batch)
-    count = len(rows)
-    scalars = np.zeros(count, dtype=SCALARS)
+    scalars = np.zeros(len(rows), dtype=SCALARS)
     scalars["place"] = batch.column("place").to_numpy()
-    attributes: Any = batch.column("attributes")
-    questions: list[str] = []
-    answers: list[str] = []
-    slotless: list[str] = []
-    for row, pairs in enumerate(attributes.to_pylist()):
-        carried = dict(pairs)
-        asked, said = rows.question(row), rows.answer(row)
-        question, answer = (asked, said) if documents_only else (fold(asked), fold(said))
-        questions.append(question)
-        answers.append(answer)
-        slotless.append(question if documents_only else fold_slots(asked))
-        one = scalars[row]
+    _carried(batch, scalars)
+    for row in range(len(rows)):
+        scalars[row]["content"] = _content(rows, row)
+    if documents_only:
+        scalars["kind"] = KINDS.index("document")
+        scalars["question"] = scalars["slotless"] = np.ascontiguousarray(scalars["content"]).view(np.uint64)[
+            ::2
+        ]
+        scalars["length"] = [len(text) for text in rows.texts]
+        return Features(scalars, {"both": sign_texts(rows.texts, unit="words")})
+    questions = [fold(rows.question(row)) for row in range(len(rows))]
+    answers = [fold(rows.answer(row)) for row in range(len(rows))]
+    slotless = [fold_slots(rows.question(row)) for row in range(len(rows))]
+    for row, one in enumerate(scalars):
         one["kind"] = KINDS.index(rows.kinds[row])
-        split = carried.get("split", "")
-        one["declared"] = SPLITS.index(split) if split in SPLITS else 0
-        one["content"] = _content(rows, row)
         one["frame"] = hashed(rows.frame(row))
         one["label"] = hashed(rows.labels[row])
-        one["question"] = hashed(question)
-        one["answer"] = hashed(answer)
+        one["question"] = hashed(questions[row])
+        one["answer"] = hashed(answers[row])
         one["slotless"] = hashed(slotless[row])
-        one["group"] = hashed(carried["group"]) if carried.get("group") else 0
-        one["length"] = len(question) + len(answer)
-    if documents_only:
-        return Features(scalars, {"both": sign_texts(questions, unit="words")})
-    return Features(
-        scalars,
-        {
-            "question": sign_texts(questions),
-            "slotless": sign_texts(slotless),
-            "both": sign_texts(questions, answers),
-        },
-    )
+        one["length"] = len(questions[row]) + len(answers[row])
+    signatures = {
+        "question": sign_texts(questions),
+        "slotless": sign_texts(slotless),
+        "both": sign_texts(questions, answers),
+    }
+    return Features(scalars, signatures)
+
+
+def _carried(batch: pa.RecordBatch, scalars: NDArray[Any]) -> None:
+    """Fill in what the attributes say: the split asked for, and the group."""
+    attributes: Any = batch.column("attributes")
+    for row, pairs in enumerate(attributes.to_pylist()):
+        if pairs:
+            carried = dict(pairs)
+            split = carried.get("split", "")
+            scalars[row]["declared"] = SPLITS.index(split) if split in SPLITS else 0
+            scalars[row]["group"] = hashed(carried["group"]) if carried.get("group") else 0
 
 
 def hashed(text: str) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from sartor_curation.features import SPLITS
 from sartor_curation.index import Index
+from sartor_curation.plan import asked_for
 from sartor_curation.policy import Policy
 from sartor_curation.steps.contradictions import find_contradictions
 from sartor_curation.steps.exact_duplicates import find_exact_duplicates
@@ -24,11 +25,12 @@ GlobalStep = Callable[[Index], Verdict]
 
 def comparing_steps(policy: Policy) -> dict[str, GlobalStep]:
     """The steps before texts become instructions."""
-    return {
+    steps: dict[str, GlobalStep] = {
         "contradictions": lambda index: find_contradictions(index, policy.contradiction_action),
         "exact_duplicates": find_exact_duplicates,
         "near_duplicates": lambda index: find_near_duplicates(index, policy.near_duplicate_threshold),
     }
+    return asked_for(steps, policy)
 
 
 def compare(index: Index, policy: Policy) -> tuple[dict[str, list[Dropped]], list[StepReport]]:

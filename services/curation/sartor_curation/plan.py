@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from sartor_text.pii import regions_of
 
-from sartor_curation.policy import Policy
+from sartor_curation.policy import Policy, Preset
+from sartor_curation.steps.c4_quality import drop_lines_and_pages
+from sartor_curation.steps.fineweb_quality import drop_lists_and_menus
+from sartor_curation.steps.gopher_quality import drop_low_quality
+from sartor_curation.steps.gopher_repetition import drop_repetition
 from sartor_curation.steps.languages import keep_languages
 from sartor_curation.steps.lengths import drop_too_short
 from sartor_curation.steps.missing_fields import drop_missing_fields
 from sartor_curation.steps.normalisation import normalise_texts
 from sartor_curation.steps.outcome import Step
 from sartor_curation.steps.personal_data import handle_personal_data
+
+_Step = TypeVar("_Step")
+
+OPTIONAL = (
+    "normalise",
+    "personal_data",
+    "languages",
+    "gopher_repetition",
+    "gopher_quality",
+    "c4_quality",
+    "fineweb_quality",
+    "contradictions",
+    "exact_duplicates",
+    "near_duplicates",
+)
+"""Steps that a policy may leave out."""
 
 
 def local_steps(policy: Policy) -> dict[str, Step]:
@@ -20,12 +42,27 @@ def local_steps(policy: Policy) -> dict[str, Step]:
     duplicates are searched: what differs in a telephone number only is the same to a model that never sees
     it. Contradictions come before duplicates: three equal answers against one are a majority, and two answers
     that differ in one number would look like near duplicates. Tokens are counted of what training will see.
+    Of a corpus, what is no prose goes first, in the order of FineWeb: masking and the like cost more.
     """
     regions = regions_of(policy.languages)
-    return {
-        "normalise": normalise_texts,
-        "missing_fields": drop_missing_fields,
+    start: dict[str, Step] = {"normalise": normalise_texts, "missing_fields": drop_missing_fields}
+    private: dict[str, Step] = {
         "personal_data": lambda batch: handle_personal_data(batch, policy.pii_action, regions),
-        "languages": lambda batch: keep_languages(batch, policy.languages),
-        "too_short": lambda batch: drop_too_short(batch, policy.min_characters),
     }
+    language: dict[str, Step] = {"languages": lambda batch: keep_languages(batch, policy.languages)}
+    end: dict[str, Step] = {"too_short": lambda batch: drop_too_short(batch, policy.min_characters)}
+    if policy.preset is not Preset.CORPUS:
+        return asked_for({**start, **private, **language, **end}, policy)
+    pages: dict[str, Step] = {
+        "gopher_repetition": drop_repetition,
+        "gopher_quality": lambda batch: drop_low_quality(batch, policy.languages),
+        "c4_quality": lambda batch: drop_lines_and_pages(batch, terminal=policy.whole_sentences_only),
+        "fineweb_quality": drop_lists_and_menus,
+    }
+    return asked_for({**start, **language, **pages, **private, **end}, policy)
+
+
+def asked_for(steps: dict[str, _Step], policy: Policy) -> dict[str, _Step]:
+    """The steps that the policy does not leave out."""
+    left_out = set(policy.skipped_steps).intersection(OPTIONAL)
+    return {name: step for name, step in steps.items() if name not in left_out}

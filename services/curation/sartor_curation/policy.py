@@ -55,6 +55,10 @@ class Policy:
     preset: Preset = Preset.INSTRUCTIONS
     represented: tuple[str, ...] = ()
     """Attributes whose values should all be represented, such as language or region."""
+    whole_sentences_only: bool = False
+    """Of a corpus, whether lines must end in terminal punctuation: C4 asks it, FineWeb does not."""
+    skipped_steps: tuple[str, ...] = ()
+    """Names of steps to leave out, of those that may be: see `plan.OPTIONAL`."""
 
     def to_spec(self) -> dict[str, Any]:
         """The policy as plain JSON values."""
@@ -62,6 +66,7 @@ class Policy:
             **asdict(self),
             "languages": list(self.languages),
             "represented": list(self.represented),
+            "skipped_steps": list(self.skipped_steps),
         }
 
     @classmethod
@@ -74,6 +79,7 @@ class Policy:
                 **values,
                 "languages": tuple(values.get("languages", ())),
                 "represented": tuple(values.get("represented", ())),
+                "skipped_steps": tuple(values.get("skipped_steps", ())),
                 "preset": Preset(values.get("preset", Preset.INSTRUCTIONS)),
                 "pii_action": PiiAction(values.get("pii_action", PiiAction.MASK)),
                 "contradiction_action": ContradictionAction(

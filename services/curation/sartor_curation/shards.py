@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from sartor_curation.index import write_batch
 from sartor_curation.steps.batches import concatenated, items
 
-SHARD_BYTES = 24 << 20
-"""Bytes of a shard's Arrow data; a process holds about eight times as much while it works on it."""
+SHARD_BYTES = 8 << 20
+"""Bytes of a shard's Arrow data; a process holds several times as much while it works on it."""
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from sartor_curation.pipeline import curate
+from sartor_curation.policy import Preset
 from sartor_curation.report_page import render
 from sartor_curation.report_words import CHANGES, REASONS, STEPS
 from sartor_curation.steps.outcome import Reason
@@ -99,5 +100,5 @@ def test_a_report_on_nothing_can_be_drawn() -> None:
 def test_everything_that_can_happen_has_words() -> None:
     assert set(REASONS) == {reason.value for reason in Reason}
     assert set(CHANGES) == {change.value for change in Change} | {kind.value for kind in PiiKind}
-    curated = curate(desk(), policy(), count_words)
-    assert set(STEPS) == {step.name for step in curated.report.steps}
+    reports = [curate(desk(), policy(preset=preset), count_words).report for preset in Preset]
+    assert set(STEPS) == {step.name for report in reports for step in report.steps}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sartor_text.clusters import UnionFind
 from sartor_text.minhash import bands_for, near_duplicates, sign
-from sartor_text.shingles import Unit, fold, fold_slots, jaccard, shingle
+from sartor_text.shingles import Unit, fold, fold_slots, jaccard, jaccards, shingle, word_shingles
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=4 + i % 5)) for i in range(400)]
 
@@ -120,3 +120,25 @@ def test_union_find_names_a_set_by_its_smallest_member() -> None:
     sets = UnionFind(6)
     sets.union_all([(5, 4), (4, 2), (0, 1)])
     assert sets.clusters() == {0: [0, 1], 2: [2, 4, 5], 3: [3]}
+
+
+def test_word_shingles_are_those_of_folded_texts() -> None:
+    texts = [
+        *texts_with_copies(20),
+        "Größe, WEITE – und „Höhe“ zählen: ja?",
+        "",
+        "eins zwei",
+        "日本語 の テキスト",
+    ]
+    folded = shingle([fold(text) for text in texts], 5, "words")
+    raw = word_shingles(texts)
+    assert (raw.offsets == folded.offsets).all()
+    for first, second in combinations(range(len(texts)), 2):
+        assert jaccard(raw.of(first), raw.of(second)) == jaccard(folded.of(first), folded.of(second))
+
+
+def test_many_pairs_are_compared_as_one_is() -> None:
+    shingles = shingle(texts_with_copies(40), 5)
+    pairs = np.array(list(combinations(range(len(shingles)), 2)))
+    expected = [jaccard(shingles.of(first), shingles.of(second)) for first, second in pairs.tolist()]
+    assert jaccards(shingles, pairs).tolist() == pytest.approx(expected)

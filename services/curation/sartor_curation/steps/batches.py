@@ -25,7 +25,7 @@ _MESSAGES = RECORD_SCHEMA.field("messages").type
 def items(records: pa.RecordBatch, first_place: int) -> pa.RecordBatch:
     """A batch of RECORD_SCHEMA as one of ITEM_SCHEMA, its rows counted on from `first_place`."""
     count = records.num_rows
-    found = [
+    found: list[Any] = [
         pa.array(range(first_place, first_place + count), pa.int64()),
         pa.array([UNSURE] * count, pa.string()),
         pa.array([0] * count, pa.int32()),
@@ -48,6 +48,8 @@ class Rows:
     roles: list[str]
     contents: list[str]
     starts: list[int]
+    chosen: list[str]
+    rejected: list[str]
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> Rows:
@@ -61,6 +63,8 @@ class Rows:
             turns.field("role").to_pylist(),
             turns.field("content").to_pylist(),
             (starts - starts[0]).tolist(),
+            strings(batch, "chosen"),
+            strings(batch, "rejected"),
         )
 
     def __len__(self) -> int:
@@ -83,21 +87,26 @@ class Rows:
 
     def question(self, row: int) -> str:
         """What the model will be given: the turns before the last answer, or the text."""
-        if self.kinds[row] != "chat":
+        if self.kinds[row] not in ("chat", "preference"):
             return self.texts[row]
         turns = self.turns(row)
         asked = turns[:-1] if self.answered(row) else turns
         return "\n".join(self.contents[turn] for turn in asked if self.roles[turn] != "system")
 
     def answer(self, row: int) -> str:
-        """What the model shall say: the last turn, or the label; empty for a document."""
+        """What the model shall say: the last turn, the chosen answer or the label; empty for a document."""
+        if self.kinds[row] == "preference":
+            return self.chosen[row]
         if self.kinds[row] != "chat":
             return self.labels[row]
         return self.contents[self.turns(row)[-1]] if self.answered(row) else ""
 
     def written(self, row: int) -> tuple[str, ...]:
         """Every text a person wrote, in a fixed order; the label is not one of them."""
-        return (self.texts[row], *(self.contents[turn] for turn in self.turns(row)))
+        turns = (self.contents[turn] for turn in self.turns(row))
+        if self.kinds[row] == "preference":
+            return (self.texts[row], *turns, self.chosen[row], self.rejected[row])
+        return (self.texts[row], *turns)
 
     def shown(self, row: int) -> str:
         """Question and answer as people look at them."""
@@ -110,9 +119,12 @@ class Rows:
 
     def with_written(self, row: int, texts: Sequence[str]) -> None:
         """Put these texts in place, in the order of `written`."""
+        turns = self.turns(row)
         self.texts[row] = texts[0]
-        for turn, text in zip(self.turns(row), texts[1:], strict=True):
+        for turn, text in zip(turns, texts[1:], strict=False):
             self.contents[turn] = text
+        if self.kinds[row] == "preference":
+            self.chosen[row], self.rejected[row] = texts[len(turns) + 1 :]
 
 
 def strings(batch: pa.RecordBatch, name: str) -> list[str]:
@@ -140,6 +152,8 @@ def with_texts(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
         "text": pa.array(rows.texts, pa.string()),
         "label": pa.array(rows.labels, pa.string()),
         "messages": messages,
+        "chosen": pa.array(rows.chosen, pa.string()),
+        "rejected": pa.array(rows.rejected, pa.string()),
     }
     return with_columns(batch, changed)
 

@@ -43,7 +43,7 @@ def keep_languages(batch: pa.RecordBatch, languages: Sequence[str]) -> Outcome:
 
 
 def _sides(rows: Rows, row: int, languages: Sequence[str]) -> list[tuple[str, Language]]:
-    chat = rows.kinds[row] == "chat"
+    chat = rows.kinds[row] in ("chat", "preference")
     sides = [("question" if chat else "text", rows.question(row))]
     if chat:
         sides.append(("answer", rows.answer(row)))

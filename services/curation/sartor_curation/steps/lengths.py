@@ -35,8 +35,8 @@ def drop_too_short(batch: pa.RecordBatch, min_characters: int) -> Outcome:
 def drop_too_long(batch: pa.RecordBatch, count_tokens: CountTokens, max_tokens: int) -> Outcome:
     """Records of at most `max_tokens` tokens (0: no bound), with the number filled in.
 
-    Counted are the contents of all messages, without the marks that the model's chat template puts around
-    them.
+    Counted are the contents of all messages, and the longer answer of a preference, without the marks that
+    the model's chat template puts around them.
     """
     rows = Rows.of(batch)
     counts: list[int] = []
@@ -44,6 +44,8 @@ def drop_too_long(batch: pa.RecordBatch, count_tokens: CountTokens, max_tokens: 
         counts += count_tokens(rows.contents[start : start + _TEXTS_AT_ONCE])
     sums = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
     tokens = np.diff(sums[rows.starts])
+    if "preference" in rows.kinds:
+        tokens = tokens + np.maximum(count_tokens(rows.chosen), count_tokens(rows.rejected))
     dropped = [
         Dropped(row, Reason.TOO_LONG, f"{tokens[row]} tokens, more than {max_tokens}")
         for row in np.flatnonzero(tokens > max_tokens).tolist()

@@ -18,6 +18,8 @@ def _missing(rows: Rows, row: int) -> str:
     """What is missing, as a sentence; empty if nothing is."""
     if rows.kinds[row] == "chat":
         return _missing_in_chat(rows, row)
+    if rows.kinds[row] == "preference":
+        return _missing_in_preference(rows, row)
     if not _says_something(rows.texts[row]):
         return "the text is empty"
     if rows.kinds[row] == "labelled" and not rows.labels[row]:
@@ -35,6 +37,17 @@ def _missing_in_chat(rows: Rows, row: int) -> str:
         if not _says_something(rows.contents[turn]):
             part = {"user": "question", "assistant": "answer"}.get(rows.roles[turn], "instruction")
             return f"the {part} in turn {number} is empty"
+    return ""
+
+
+def _missing_in_preference(rows: Rows, row: int) -> str:
+    if not _says_something(rows.question(row)):
+        return "there is no question"
+    chosen, rejected = rows.chosen[row].strip(), rows.rejected[row].strip()
+    if not _says_something(chosen) and not _says_something(rejected):
+        return "there is neither a better nor a worse answer"
+    if chosen == rejected:
+        return "the chosen and the rejected answer are the same"
     return ""
 
 

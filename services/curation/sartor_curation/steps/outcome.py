@@ -93,3 +93,17 @@ def without(batch: pa.RecordBatch, dropped: Sequence[Dropped]) -> pa.RecordBatch
     stays = np.ones(batch.num_rows, dtype=bool)
     stays[[one.row for one in dropped]] = False
     return batch.filter(pa.array(stays))
+
+
+Found = Mapping[int, str]
+"""The first rule that a text breaks, by the text's place; texts that break none are not in it."""
+
+
+def broken_rules(batch: pa.RecordBatch, found: Found, reason: Reason, whose: str) -> Outcome:
+    """The batch without the documents that break a rule; other kinds of records are not asked."""
+    kinds = batch.column("kind").to_pylist()
+    dropped = [
+        Dropped(row, reason, f"{found[row]} ({whose})") for row in sorted(found) if kinds[row] == "document"
+    ]
+    rules = Counter(found[one.row] for one in dropped)
+    return Outcome(without(batch, dropped), dropped, figures={"rules": dict(rules)})
