@@ -137,7 +137,8 @@ def preference(row: Row, mapping: SourceMapping) -> Content:
     if before != other:
         problem = "the chosen and the rejected answer belong to different conversations"
         raise Rejected(Reason.BAD_MESSAGES, f"{problem}; only their last turns may differ")
-    repeated = before[: len(asked)] == asked or before == _without_system(asked)
+    question = _without_system(asked)
+    repeated = _without_system(before)[: len(question)] == question
     messages = _longer(asked, before) if repeated else (*asked, *before)
     if not messages:
         raise Rejected(

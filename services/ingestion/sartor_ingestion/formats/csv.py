@@ -108,7 +108,8 @@ def _dialect_of(file: TextIO) -> Dialect:
 
 def _quoting(sample: str, delimiter: str) -> tuple[str, str]:
     """The quote that fields begin with most often, and its escape where it is never doubled."""
-    single = f"{delimiter}'" in sample and f"'{delimiter}" in sample and f'{delimiter}"' not in sample
+    closed = f"'{delimiter}" in sample or "'\n" in sample
+    single = f"{delimiter}'" in sample and closed and '"' not in sample
     quote = "'" if single else '"'
     inside = sample.replace(f"{delimiter}{quote}{quote}", "").count(quote * 2)
     return quote, "\\" if f"\\{quote}" in sample and not inside else ""

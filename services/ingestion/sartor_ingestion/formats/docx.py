@@ -26,18 +26,17 @@ def blocks(path: Path) -> Iterator[Block | BadRow]:
     title = document.core_properties.title or ""
     body = list(document.iter_inner_content())
     page = 1 if any(_breaks(item) for item in body) else 0
-    first = True
+    titled = bool(title) and not (body and _is_title(body[0]))
+    if titled:
+        yield Block(title, 1, shown=False)
     for item in body:
         if hasattr(item, "rows"):
             text = _table(item)
             level = 0
         else:
             text, level = item.text.strip(), _level(item)
-        if first and title and not level:
-            yield Block(title, 1, shown=False)
         if text:
-            first = False
-            yield Block(text, level, page)
+            yield Block(text, level + titled if level else 0, page)
         page += _breaks(item) if page else 0
 
 
@@ -62,11 +61,16 @@ def _opened(path: Path) -> Any:
         ) from error
 
 
+def _is_title(item: Any) -> bool:
+    style = getattr(item, "style", None)
+    return not hasattr(item, "rows") and style is not None and (style.name or "").lower() == "title"
+
+
 def _level(paragraph: Any) -> int:
     """The heading's level; 0 for text."""
-    name = paragraph.style.name if paragraph.style is not None else ""
-    if (name or "").lower() == "title":
+    if _is_title(paragraph):
         return 1
+    name = paragraph.style.name if paragraph.style is not None else ""
     match = _HEADING.match(name or "")
     return int(match.group(1)) if match else 0
 
