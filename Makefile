@@ -65,8 +65,12 @@ faults: setup ## Kills, cuts, freezes and fills a running system; prints what it
 	@$(BIN)/python -m tests.faults --seed $${SEED:-1}
 
 faults-slice: setup ## A few minutes of the same, and the proof that the harness can fail
-	@$(BIN)/python -m tests.faults --seed 1 --faults 40 --at-each-point 0 --seconds 60 --lost-logs 1
+	@$(BIN)/python -m tests.faults --seed 1 --faults 40 --at-each-point 0 --seconds 50 --lost-logs 1
 	@$(BIN)/python -m pytest tests/faults/proofs.py
+
+MINUTES ?= 10
+fuzz: setup ## Feeds every parser of outside bytes for MINUTES=10
+	@$(BIN)/python -m tests.fuzz $(MINUTES)
 
 clean: ## Removes what setup and lint made (not .sartor/)
 	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -60,7 +60,7 @@ def _rounds(harness: Harness, given: argparse.Namespace, outcome: Outcome, start
         if not _round(harness, plan, outcome, started):
             return
     # Once more over everything: what a late round did to the datasets of an early one.
-    found = harness.rest(list(harness.ledger.datasets.values()), seconds=30)
+    found = harness.look_at_everything()
     if found:
         _show(found, f"python -m tests.faults --seed {given.seed}")
         outcome.violations += found

@@ -185,6 +185,18 @@ def every_named_object_is_whole(reader: Reader, outsides: Iterable[Outside]) -> 
     yield from reader.objects.faults
 
 
+def losing_attempts_are_swept(old_keys: Iterable[str]) -> Iterator[str]:
+    """Of a job that ended long ago, objects of one attempt are left: the winner's (and checkpoints)."""
+    attempts: dict[str, set[str]] = defaultdict(set)
+    for key in old_keys:
+        parts = key.split("/")
+        if len(parts) > 4 and parts[4] != "checkpoints":
+            attempts["/".join(parts[:3])].add(parts[3])
+    for job, found in attempts.items():
+        if len(found) > 1:
+            yield f"SWEEP: objects of {len(found)} attempts of {job} are left: {sorted(found)}"
+
+
 # --- events ---
 
 

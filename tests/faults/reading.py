@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ class Objects:
             secure=False,
             region="us-east-1",
         )
+        self._bucket = settings.s3_bucket
         self._known: dict[tuple[str, str], bytes] = {}
         self.faults: list[str] = []
 
@@ -71,6 +73,16 @@ class Objects:
             return data
         self._known[uri, sha256] = data
         return data
+
+    def forget(self) -> None:
+        """Read everything anew: it may be gone since."""
+        self._known.clear()
+
+    def older_than(self, prefix: str, seconds: float) -> list[str]:
+        """The keys under a prefix that were written so long ago."""
+        before = datetime.now(UTC) - timedelta(seconds=seconds)
+        found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
+        return [str(each.object_name) for each in found if each.last_modified and each.last_modified < before]
 
     def put(self, uri: str, data: bytes) -> None:
         """Write over an object: a fault of the harness."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sartor.curation.v1.curation_service_pb2 import CreateCurationRequest
+from sartor_platform.attempt_sweep import TICK_SECONDS
 from sartor_platform.errors import NotFound
 
 from tests.faults import afterwards, invariants
@@ -22,10 +23,11 @@ from tests.faults.producer import OutsideProducer
 from tests.faults.reading import Objects, Outside, Reader
 from tests.faults.stops import PointFault, Stops
 from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
-from tests.faults.world import World
+from tests.faults.world import GRACE_SECONDS, World
 
 REST_SECONDS = 90.0
 MODEL_REST_SECONDS = 200.0
+SWEPT_SECONDS = GRACE_SECONDS + 2 * TICK_SECONDS
 PERMANENT = ("WENT BACK", "ORDER", "ALTERED", "TWICE: sartor.", "TWICE: event")
 """How violations begin that no waiting will heal."""
 _FIRST_SNAPSHOT_SECONDS = 8.0
@@ -186,6 +188,18 @@ class Harness:
             if not found or time.monotonic() > until or any(each.startswith(PERMANENT) for each in found):
                 return found
             time.sleep(0.5)
+
+    def look_at_everything(self) -> list[str]:
+        """All datasets once more, their objects read anew, and what losing attempts had left is gone."""
+        self.objects.forget()
+        found = self.rest(list(self.ledger.datasets.values()), seconds=30)
+        until = time.monotonic() + SWEPT_SECONDS
+        while True:
+            old = self.objects.older_than(f"{self.project}/", SWEPT_SECONDS)
+            left = list(invariants.losing_attempts_are_swept(old))
+            if not left or time.monotonic() > until:
+                return found + left
+            time.sleep(5)
 
     def violations(self, pages: list[DatasetLedger]) -> Iterator[str]:
         """Everything that does not hold now for these datasets, and for all events."""

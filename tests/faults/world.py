@@ -29,6 +29,7 @@ from tests.faults.proxy import Proxy, ProxyLoop
 from tests.tiny_model import make_tiny_model
 
 LEASE_SECONDS = 4.0
+GRACE_SECONDS = 20.0
 SMALL_DISK_MIB = 192
 ALL = ("ingestion", "curation", "training", "evaluation", "deployment")
 _REPLICAS = {
@@ -138,6 +139,7 @@ class World:
             "SARTOR_LEASE_SECONDS": str(LEASE_SECONDS),
             "SARTOR_JOB_ATTEMPTS": "12",
             "SARTOR_TOPIC_PARTITIONS": "3",
+            "SARTOR_ATTEMPT_GRACE_SECONDS": str(GRACE_SECONDS),
             "SARTOR_WATCHDOG_SECONDS": "30",
             "SARTOR_KAFKA_SESSION_TIMEOUT_MS": "3000",
         }
