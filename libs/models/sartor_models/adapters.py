@@ -13,12 +13,18 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @dataclass(frozen=True, slots=True)
 class LoraAdapter:
-    """LoRA (Hu et al. 2021): W + alpha/rank * B A. `targets` are names of linear layers."""
+    """LoRA (Hu et al. 2021): W + alpha/rank * B A. `targets` are names of linear layers.
+
+    `kind` is lora; rslora (Kalajdzievski 2023), which divides by the root of the rank; or dora (Liu et al.
+    2024),
+    which also learns the length of each of the weight's rows.
+    """
 
     rank: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
     targets: tuple[str, ...] = LINEARS
+    kind: str = "lora"
 
 
 def add_lora(model: Any, adapter: LoraAdapter, seed: int) -> Any:
@@ -34,6 +40,8 @@ def add_lora(model: Any, adapter: LoraAdapter, seed: int) -> Any:
         bias="none",
         target_modules=list(adapter.targets),
         task_type="CAUSAL_LM",
+        use_rslora=adapter.kind == "rslora",
+        use_dora=adapter.kind == "dora",
     )
     return get_peft_model(model, config, autocast_adapter_dtype=False).get_base_model()
 
@@ -55,10 +63,7 @@ def save_adapter(
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        f"base_model.model.{name.replace('.default', '')}": tensor.detach().contiguous().cpu()
-        for name, tensor in weights.items()
-    }
+    tensors = {_stored_name(name): tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
     save_file(dict(sorted(tensors.items())), folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = {
         "peft_type": "LORA",
@@ -72,9 +77,16 @@ def save_adapter(
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
-        "use_rslora": False,
-        "use_dora": False,
+        "use_rslora": adapter.kind == "rslora",
+        "use_dora": adapter.kind == "dora",
     }
     (folder / "adapter_config.json").write_text(
         json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
+
+
+def _stored_name(name: str) -> str:
+    """A parameter's name in an adapter's file: without the adapter's own name, and a magnitude is no module
+    there."""
+    stored = f"base_model.model.{name.replace('.default', '')}"
+    return stored.removesuffix(".weight") if "lora_magnitude_vector" in stored else stored

@@ -79,6 +79,45 @@ def load_model(
     return loaded.to(device).eval()
 
 
+def load_in_four_bits(folder: Path) -> Any:
+    """As `load_model`, on a CUDA device with the linear layers' weights in four bits (NF4; Dettmers et al.
+    2023).
+
+    Raises:
+        ModelError: BITSANDBYTES_MISSING, or as `load_model`.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(
+            "Four bits need the package bitsandbytes beside torch on this worker; install it, or train with "
+            "adapter: lora.",
+            reason="BITSANDBYTES_MISSING",
+        )
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    _check_folder(folder)
+    make: Any = BitsAndBytesConfig
+    model = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        dtype=torch.bfloat16,
+        quantization_config=make(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        ),
+        device_map={"": 0},
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    loaded: Any = model
+    return loaded.eval()
+
+
 def load_adapter(model: Any, adapter: Path, *, trainable: bool = False) -> Any:
     """`model` with the adapter of the folder `adapter` on its linear layers, in the model's own dtype.
 

@@ -39,13 +39,7 @@ def merge(base: Path, adapter: Path, folder: Path, *, dtype: torch.dtype = torch
                 weight = handle.get_tensor(name)
                 if module in unused:
                     unused.remove(module)
-                    weight = _merged(
-                        weight,
-                        deltas[f"{module}.lora_A.weight"],
-                        deltas[f"{module}.lora_B.weight"],
-                        scale,
-                        name,
-                    )
+                    weight = _merged(weight, deltas, module, scale, name)
                 merged[name] = _rounded(weight, dtype, name)
         save_file(merged, folder / shard.name, metadata={"format": "pt"})
     if unused:
@@ -71,33 +65,43 @@ def merge_into(model: Any, adapter: Path) -> None:
             raise ModelError(
                 f"The adapter changes a layer that the base model lacks: {name}.", reason="ADAPTER_INVALID"
             )
-        a, b = deltas[f"{module}.lora_A.weight"], deltas[f"{module}.lora_B.weight"]
         weight = parameters[name]
-        weight.copy_(_merged(weight, a.to(weight.device), b.to(weight.device), scale, name))
+        weight.copy_(_merged(weight, deltas, module, scale, name))
 
 
 def _read_adapter(adapter: Path) -> tuple[float, dict[str, torch.Tensor]]:
-    """The scale and the matrices of a plain LoRA adapter, by their names in its file."""
+    """The scale and the matrices of a LoRA adapter, by their names in its file."""
     from safetensors import safe_open
 
     _check_adapter(adapter)
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    if any(config.get(key) for key in ("use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")):
+    if any(config.get(key) for key in ("rank_pattern", "alpha_pattern", "fan_in_fan_out")):
         raise ModelError(
-            "This kind of adapter cannot be merged yet: plain LoRA and rsLoRA can.", reason="ADAPTER_INVALID"
+            "This kind of adapter cannot be merged: LoRA, rsLoRA and DoRA can.", reason="ADAPTER_INVALID"
         )
     scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as handle:
         return scale, {name: handle.get_tensor(name) for name in sorted(handle.keys())}
 
 
-def _merged(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float, name: str) -> torch.Tensor:
+def _merged(
+    weight: torch.Tensor, deltas: dict[str, torch.Tensor], module: str, scale: float, name: str
+) -> torch.Tensor:
+    """W + scale * B A in float32; of DoRA its rows are brought to the learned lengths (Liu et al. 2024, eq.
+    5)."""
+    a = deltas[f"{module}.lora_A.weight"].to(weight.device).float()
+    b = deltas[f"{module}.lora_B.weight"].to(weight.device).float()
     if (b.shape[0], a.shape[1]) != tuple(weight.shape):
         raise ModelError(
             f"The adapter's shape does not fit {name}: is it made for another base model?",
             reason="ADAPTER_INVALID",
         )
-    return torch.addmm(weight.float(), b.float(), a.float(), alpha=scale)
+    changed = torch.addmm(weight.float(), b, a, alpha=scale)
+    lengths = deltas.get(f"{module}.lora_magnitude_vector")
+    if lengths is None:
+        return changed
+    merged: torch.Tensor = changed * (lengths.to(weight.device).float() / changed.norm(dim=1))[:, None]
+    return merged
 
 
 def _rounded(weight: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:

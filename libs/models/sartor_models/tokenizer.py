@@ -13,7 +13,11 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from sartor_models.chat_templates import CHAT_TEMPLATES
 from sartor_models.errors import ModelError
+from sartor_models.time_limit import TimeLimit
+
+RENDER_SECONDS = 2.0
 
 
 class ChatMessage(Protocol):
@@ -41,6 +45,7 @@ class ChatTokenizer:
         self._tokenizer = tokenizer
         self._special_tokens = dict(special_tokens)
         self._lock = threading.Lock()
+        self._limit = TimeLimit(RENDER_SECONDS)
         self.template = template
         self.eos_ids = tuple(eos_ids)
         self.pad_id = pad_id
@@ -50,6 +55,15 @@ class ChatTokenizer:
     @property
     def vocabulary_size(self) -> int:
         return int(self._tokenizer.get_vocab_size())
+
+    @property
+    def prefix_id(self) -> int:
+        """What stands before a text that nothing comes before: the begin token, else the end token."""
+        for name in ("bos_token", "eos_token"):
+            found = self._tokenizer.token_to_id(self._special_tokens.get(name, ""))
+            if found is not None:
+                return int(found)
+        return self.eos_ids[0] if self.eos_ids else 0
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text` as it is: nothing is put before or after it."""
@@ -72,7 +86,7 @@ class ChatTokenizer:
             )
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            with self._lock:
+            with self._lock, self._limit:
                 return str(
                     self._compiled.render(
                         messages=turns,
@@ -82,6 +96,12 @@ class ChatTokenizer:
                         **self._special_tokens,
                     )
                 )
+        except TimeoutError as error:
+            raise ModelError(
+                f"The chat template was not done with one conversation in {RENDER_SECONDS:g} s, so it was "
+                "stopped. Do not use this base model.",
+                reason="CHAT_TEMPLATE_TIMEOUT",
+            ) from error
         except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
             raise ModelError(
                 f"The chat template refuses this conversation: {error}",
@@ -94,11 +114,14 @@ class ChatTokenizer:
         return self.encode(self.render(messages, add_generation_prompt=True))
 
 
-def load_tokenizer(folder: Path) -> ChatTokenizer:
+def load_tokenizer(folder: Path, chat_template: str = "") -> ChatTokenizer:
     """The tokenizer of a prepared base model (or of a merged model's folder).
 
+    Args:
+        chat_template: name of the template (CHAT_TEMPLATES) for a model that brings none of its own.
     Raises:
-        ModelError: MODEL_FILES_CORRUPT or CHAT_TEMPLATE_INVALID.
+        ModelError: MODEL_FILES_CORRUPT, CHAT_TEMPLATE_INVALID, or CHAT_TEMPLATE_KNOWN where the model has
+        its own.
     """
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -117,6 +140,12 @@ def load_tokenizer(folder: Path) -> ChatTokenizer:
         for key, value in config.items()
         if key in ("bos_token", "eos_token", "pad_token", "unk_token")
     }
+    if chat_template and template.exists():
+        raise ModelError(
+            "The base model has a chat template of its own; leave chat_template out.",
+            reason="CHAT_TEMPLATE_KNOWN",
+        )
+    own = template.read_text(encoding="utf-8") if template.exists() else ""
     eos_ids = _end_ids(tokenizer, specials, generation.get("eos_token_id", model.get("eos_token_id")))
     pad_id = next(
         (
@@ -128,7 +157,7 @@ def load_tokenizer(folder: Path) -> ChatTokenizer:
     )
     return ChatTokenizer(
         tokenizer,
-        template=template.read_text(encoding="utf-8") if template.exists() else "",
+        template=CHAT_TEMPLATES[chat_template] if chat_template else own,
         special_tokens=specials,
         eos_ids=eos_ids,
         pad_id=pad_id,

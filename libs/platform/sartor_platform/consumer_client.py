@@ -15,7 +15,10 @@ from sartor_platform.topics import Topic, Topics, client_settings
 _ASK_SECONDS = 2.0
 _REWIND_SECONDS = 30.0
 _JOIN_SECONDS = 20.0
-_MAX_RECORDS = 2000
+# All that was fetched at once: kafka-python 3.0.12 may never go on with a partition that is paused when a poll
+# has taken only a part of its records. What is fetched is bounded in bytes.
+_ALL_RECORDS = 2**31 - 1
+_FETCH_BYTES = 16 * 1024 * 1024
 
 
 class ConsumerClient:
@@ -60,7 +63,7 @@ class ConsumerClient:
         if not self._strict:
             time.sleep(patience_seconds)
             return {}, set()
-        records = self._client.poll(timeout_ms=int(patience_seconds * 1000), max_records=_MAX_RECORDS)
+        records = self._client.poll(timeout_ms=int(patience_seconds * 1000), max_records=_ALL_RECORDS)
         self._membership.check()
         gone, new = self._membership.changes()
         rewound |= self._rewind({key for key in new if time.monotonic() < self._replaced.get(key.topic, 0.0)})
@@ -255,6 +258,7 @@ def _consumer(settings: PlatformSettings, group: str) -> Any:
         session_timeout_ms=settings.kafka_session_timeout_ms,
         heartbeat_interval_ms=settings.kafka_session_timeout_ms // 6,
         fetch_max_wait_ms=100,
+        fetch_max_bytes=_FETCH_BYTES,
         max_partition_fetch_bytes=2 * 1024 * 1024,
         metadata_max_age_ms=30_000,
         metrics_enabled=False,

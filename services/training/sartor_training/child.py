@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -16,11 +16,14 @@ from sartor_models.errors import ModelError
 from sartor_platform.errors import FailedPrecondition
 from sartor_platform.worker import Report
 
+from sartor_training.isolation import without_network
 from sartor_training.recipe import Recipe
+from sartor_training.tensorboard import EventFile
 
 if TYPE_CHECKING:
-    from sartor_datasets.records import Message
     from sartor_models.checkpoints import Checkpoint
+
+    from sartor_training.methods.method import Prepared, Sources
 
 _LIBRARIES = (
     "torch",
@@ -31,17 +34,17 @@ _LIBRARIES = (
     "sartor-models",
     "sartor-training",
 )
-# Validation may cost this share of an epoch at most.
-_VALIDATION_SHARE = 0.1
-_VALIDATION_TOKENS = 8192
 _READY = 0.05
+_STEPS_A_MESSAGE = 50
+_MESSAGE_SECONDS = 2.0
 
 
 def prepare_base_model(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, Any]:
     """Write the model at task["source"] into task["output"]; returns what a manifest says about it."""
+    _isolate(task)
     from sartor_models.base import prepare
 
-    with _permanent():
+    with permanent():
         prepared = prepare(
             Path(task["source"]), Path(task["output"]), lambda fraction: report(fraction, stage="converting")
         )
@@ -51,9 +54,20 @@ def prepare_base_model(task: Mapping[str, Any], folder: Path, report: Report) ->
 def train(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, Any]:
     """Teach the base model of task["base"] the data of task["data"]; leaves the version's files in
     task["output"]."""
+    _isolate(task)
     report(0.0, stage="loading")
-    with _permanent():
+    with permanent():
         return _Training(task, folder, report).run()
+
+
+def quote(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, Any]:
+    """What the training of this task would take, from a few of its steps."""
+    _isolate(task)
+    with permanent():
+        from sartor_training.quoting import quoted
+
+        device = start_torch(task)
+        return quoted(sources_of(task, folder), Recipe.from_mapping(task["recipe"]), device, report)
 
 
 class _Training:
@@ -62,52 +76,64 @@ class _Training:
     def __init__(self, task: Mapping[str, Any], folder: Path, report: Report) -> None:
         self._task, self._folder, self._report = task, folder, report
         self._recipe = Recipe.from_mapping(task["recipe"])
-        self._base, self._output = Path(task["base"]), Path(task["output"])
+        self._output = Path(task["output"])
+        self._pending: list[dict[str, float]] = []
+        self._sent = time.monotonic()
+        self._board: EventFile | None = None
 
     def run(self) -> dict[str, Any]:
         """Train, and save what came of it."""
-        # Read when torch is loaded: threads that wait must sleep, or two of them on shared cores take ten
-        # times as
-        # long as one.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        import torch
+        device = start_torch(self._task)
         from sartor_models.checkpoints import load_checkpoint
-        from sartor_models.load import load_model
 
-        from sartor_training.methods.sft import SupervisedFineTuning
+        from sartor_training.methods.loop import Training
+        from sartor_training.methods.registry import METHODS
+        from sartor_training.methods.rows import refusal
 
-        torch.set_num_threads(self._task["threads"] or len(os.sched_getaffinity(0)))
-        train, validation = self._rows("train"), self._rows("validation")
-        model = load_model(self._base)
-        model, parameters = self._taught(model)
-        checkpoint = self._task.get("checkpoint")
-        training = SupervisedFineTuning(
-            model,
-            parameters,
-            train.rows,
-            self._validation_sample(train, validation).rows,
-            self._recipe,
+        path = self._task.get("checkpoint")
+        resume = load_checkpoint(Path(path)) if path else None
+        cached = resume.part("cached") if resume else {}
+        sources = sources_of(self._task, self._folder)
+        prepared = METHODS[self._recipe.method](sources, self._recipe, device, cached)
+        if told := refusal(prepared.audit):
+            raise ModelError(told, reason="ROWS_TEACH_NOTHING", metadata=_counts(prepared))
+        training = Training(
+            prepared.model,
+            prepared.parameters,
+            prepared.objective,
+            prepared.train,
+            prepared.validation,
+            prepared.recipe,
             self,
-            load_checkpoint(Path(checkpoint)) if checkpoint else None,
+            resume,
+            names=prepared.names,
+            cached=prepared.cached,
         )
+        self._recipe = training.recipe
+        self._output.mkdir(parents=True)
         resumed_at, before, begun = training.step, training.tokens, time.perf_counter()
-        outcome = training.run()
+        with EventFile(self._output / "tensorboard") as self._board:
+            outcome = training.run()
+            self._write_history(outcome)
+        self._send_steps()
         seconds = time.perf_counter() - begun
         self._report(0.98, stage="saving")
-        self._save(outcome)
+        saved = prepared.save(outcome.weights, self._output)
         metrics = {
             **outcome.metrics,
-            "training_rows": len(train.rows),
-            "training_rows_cut": train.cut,
-            "training_rows_without_answer": train.useless,
-            "tokens_per_epoch": train.tokens,
-            "supervised_tokens_per_epoch": train.supervised_tokens,
-            "validation_rows": len(validation.rows),
+            **saved,
+            **_audited(prepared),
             "resumed_at_step": resumed_at,
             "seconds": seconds,
             "tokens_per_second": (outcome.metrics["tokens"] - before) / seconds,
         }
-        return {"metrics": metrics, "library_versions": _library_versions(), "files": self._files()}
+        self._write_log(outcome)
+        return {
+            "metrics": metrics,
+            "recipe": self._recipe.to_mapping(),
+            "library_versions": _library_versions(),
+            "files": self._files(),
+        }
 
     def stepped(
         self, fraction: float, epoch: float, eta_seconds: float, figures: Mapping[str, float]
@@ -116,57 +142,31 @@ class _Training:
         stage = f"epoch {min(int(epoch) + 1, _up(self._recipe.epochs))} of {_up(self._recipe.epochs)}"
         done = _READY + (0.98 - _READY) * fraction
         self._report(done, stage=stage, eta_seconds=eta_seconds, message=_sentence(figures), **figures)
+        self._pending.append(dict(figures))
+        late = time.monotonic() - self._sent > _MESSAGE_SECONDS
+        if late or len(self._pending) >= _STEPS_A_MESSAGE:
+            self._send_steps()
 
     def checkpointed(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint and tell the parent where it lies: uploading is its task."""
         from sartor_models.checkpoints import save_checkpoint
 
+        self._send_steps()  # what the checkpoint is past is not told again
         step = int(checkpoint.state["step"])
         path = save_checkpoint(self._folder / "checkpoints" / f"{step}.safetensors", checkpoint)
         self._report.send({"type": "checkpoint", "path": str(path), "step": step})
 
-    def _rows(self, split: str) -> Any:
-        from sartor_models.tokenizer import load_tokenizer
+    def _send_steps(self) -> None:
+        if self._pending:
+            self._report.send({"type": "steps", "steps": self._pending})
+        self._pending, self._sent = [], time.monotonic()
 
-        from sartor_training.methods.rows import encode_rows
+    def _write_history(self, outcome: Any) -> None:
+        assert self._board is not None
+        for entry in outcome.history:
+            self._board.write(int(entry["step"]), {n: v for n, v in entry.items() if n != "step"})
 
-        tokenizer = load_tokenizer(self._base)
-        length = min(self._recipe.max_length, tokenizer.context_length)
-        return encode_rows(tokenizer, _conversations(Path(self._task["data"]), split), length)
-
-    def _validation_sample(self, train: Any, validation: Any) -> Any:
-        from sartor_training.methods.rows import sample
-
-        return sample(
-            validation, max(_VALIDATION_TOKENS, int(train.tokens * _VALIDATION_SHARE)), self._recipe.seed
-        )
-
-    def _taught(self, model: Any) -> tuple[Any, dict[str, Any]]:
-        from sartor_models.adapters import LoraAdapter, adapter_weights, add_lora
-
-        from sartor_training.methods.fast_layers import speed_up
-
-        if self._recipe.adapter == "full":
-            model.requires_grad_(True)
-            parameters = dict(model.named_parameters())
-        else:
-            adapter = LoraAdapter(self._recipe.rank, self._recipe.alpha, self._recipe.dropout)
-            model = add_lora(model, adapter, self._recipe.seed)
-            parameters = adapter_weights(model)
-        if model.device.type == "cpu":
-            speed_up(model)
-        return model, parameters
-
-    def _save(self, outcome: Any) -> None:
-        from sartor_models.adapters import LoraAdapter, save_adapter
-        from sartor_models.base import save_tuned
-
-        self._output.mkdir(parents=True)
-        if self._recipe.adapter == "full":
-            save_tuned(self._base, outcome.weights, self._output)
-        else:
-            adapter = LoraAdapter(self._recipe.rank, self._recipe.alpha, self._recipe.dropout)
-            save_adapter(self._output, adapter, outcome.weights, base_model=self._task["base_model"])
+    def _write_log(self, outcome: Any) -> None:
         log = {"metrics": outcome.metrics, "steps": list(outcome.history)}
         (self._output / "training_log.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
 
@@ -176,23 +176,60 @@ class _Training:
         )
 
 
-def _conversations(folder: Path, split: str) -> Iterator[Sequence[Message]]:
-    from sartor_datasets.curated import read_curated_folder
-    from sartor_datasets.records import Message
+def start_torch(task: Mapping[str, Any]) -> str:
+    """Load torch with the task's threads; returns the device to train on."""
+    # Read when torch is loaded: threads that wait must sleep, or two of them on shared cores take ten times
+    # as long as one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
 
-    for batch in read_curated_folder(folder, split, ["messages"]):
-        conversations: list[Any] = batch.column("messages").to_pylist()
-        for messages in conversations:
-            yield [Message(turn["role"], turn["content"]) for turn in messages]
+    torch.set_num_threads(task["threads"] or len(os.sched_getaffinity(0)))
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def sources_of(task: Mapping[str, Any], folder: Path) -> Sources:
+    """The folders of a task."""
+    from sartor_training.methods.method import Sources
+
+    return Sources(
+        base=Path(task["base"]),
+        base_model=task["base_model"],
+        data=Path(task["data"]),
+        start=Path(task["start"]) if task.get("start") else None,
+        replay=Path(task["replay"]) if task.get("replay") else None,
+        work=folder,
+    )
+
+
+def _isolate(task: Mapping[str, Any]) -> None:
+    if task.get("isolate"):  # not where somebody uses this as a library, in a process of their own
+        without_network()
 
 
 @contextmanager
-def _permanent() -> Iterator[None]:
+def permanent() -> Iterator[None]:
     """What is wrong with a model or its data will be wrong in the next attempt too."""
     try:
         yield
     except ModelError as error:
         raise FailedPrecondition(str(error), reason=error.reason, metadata=error.metadata) from error
+
+
+def _audited(prepared: Prepared) -> dict[str, float]:
+    audit = prepared.audit
+    return {
+        "training_rows": len(prepared.train),
+        "training_rows_cut": audit.cut,
+        "training_rows_without_answer": audit.without_labels,
+        "tokens_per_epoch": audit.tokens,
+        "supervised_tokens_per_epoch": audit.supervised_tokens,
+        "validation_rows": len(prepared.validation),
+    }
+
+
+def _counts(prepared: Prepared) -> dict[str, str]:
+    audit = prepared.audit
+    return {"rows": str(audit.rows), "rows_without_labels": str(audit.without_labels)}
 
 
 def _sentence(figures: Mapping[str, float]) -> str:

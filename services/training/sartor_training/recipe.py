@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-METHODS = ("sft",)
-ADAPTERS = ("lora", "full")
-_LEARNING_RATES = {"lora": 4e-4, "full": 4e-5}
+from sartor_training import recipe_defaults, recipe_faults
+from sartor_training.recipe_faults import Fault
 
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with one field of a recipe, and what would be right."""
-
-    field: str
-    description: str
+METHODS = recipe_faults.METHODS
+ADAPTERS = recipe_faults.ADAPTERS
 
 
 class BadRecipe(Exception):
@@ -30,8 +23,8 @@ class BadRecipe(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a model is taught. `learning_rate` and `alpha` of 0 stand for the default that suits the adapter
-    and rank.
+    """How a model is taught. Zero or empty stands for the default that suits method, preset and adapter;
+    `epochs` and `tokens_per_batch` stay zero until the data is known (`fitted`).
 
     Args:
         epochs: passes over the data; may be a fraction.
@@ -40,16 +33,21 @@ class Recipe:
         warmup_ratio: share of the steps in which the learning rate rises.
         early_stopping_patience: validations without a better loss after which training stops; 0 never stops.
         max_training_tokens: real tokens that training may process in all; 0 is no limit.
+        start_from: a model version whose weights to begin with.
+        beta: of DPO, how strongly the model is held to where it began.
+        replay_share: of continued pretraining, how many of the tokens are general text.
+        compute_budget: of a model from scratch, floating-point operations to be spent in all.
+        loss_spike_factor: a loss this many times the median of the last steps ends the training; 0 never.
     """
 
     method: str = "sft"
-    adapter: str = "lora"
-    rank: int = 16
+    adapter: str = ""
+    rank: int = 0
     alpha: float = 0.0
     dropout: float = 0.0
     learning_rate: float = 0.0
-    epochs: float = 3.0
-    tokens_per_batch: int = 1024
+    epochs: float = 0.0
+    tokens_per_batch: int = 0
     max_length: int = 512
     warmup_ratio: float = 0.1
     weight_decay: float = 0.0
@@ -59,14 +57,33 @@ class Recipe:
     max_training_tokens: int = 0
     seed: int = 0
     checkpoint_every_steps: int = 50
+    preset: str = "balanced"
+    chat_template: str = ""
+    start_from: str = ""
+    beta: float = 0.0
+    replay_curation: str = ""
+    replay_share: float = 0.0
+    vocabulary_size: int = 0
+    parameters: int = 0
+    compute_budget: float = 0.0
+    output_layer: str = ""
+    balance_labels: bool = False
+    loss_spike_factor: float = 4.0
 
     def __post_init__(self) -> None:
-        if found := tuple(_faults(self)):
+        if found := tuple(recipe_faults.faults(self)):
             raise BadRecipe(found)
-        if self.alpha == 0:
-            object.__setattr__(self, "alpha", 2.0 * self.rank)
-        if self.learning_rate == 0:
-            object.__setattr__(self, "learning_rate", _LEARNING_RATES[self.adapter])
+        for name, value in recipe_defaults.of_recipe(self).items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+
+    def fitted(self, tokens_per_epoch: int, device: str) -> Self:
+        """This recipe with passes and batches that suit this much data and this device ("cpu" or "cuda");
+        what is set stays."""
+        values = self.to_mapping()
+        for name, value in recipe_defaults.of_data(self, tokens_per_epoch, device).items():
+            values[name] = values[name] or value
+        return type(self)(**values)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -85,7 +102,9 @@ class Recipe:
         for name, value in values.items():
             if name not in kinds:
                 continue
-            if _is(value, kinds[name]):
+            if name == "rank" and value == 0 and _is(value, int):
+                faults.append(Fault(name, "must be between 1 and 1024, not 0; leave it out for the default"))
+            elif _is(value, kinds[name]):
                 usable[name] = kinds[name](value)
             else:
                 faults.append(Fault(name, f"must be a {_WORDS[kinds[name]]}, not {value!r}"))
@@ -102,54 +121,10 @@ class Recipe:
         return asdict(self)
 
 
-_WORDS: dict[type, str] = {int: "whole number", float: "number", str: "word"}
+_WORDS: dict[type, str] = {int: "whole number", float: "number", str: "word", bool: "yes or no"}
 
 
 def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
-        return False
+        return kind is bool
     return isinstance(value, (int, float)) if kind is float else isinstance(value, kind)
-
-
-def _faults(recipe: Recipe) -> list[Fault]:
-    ranges: list[tuple[str, float, float]] = [
-        ("rank", 1, 1024),
-        ("alpha", 0, 1e5),
-        ("dropout", 0, 0.9),
-        ("learning_rate", 0, 1),
-        ("epochs", 1e-3, 1000),
-        ("tokens_per_batch", 16, 1 << 24),
-        ("max_length", 8, 1 << 20),
-        ("warmup_ratio", 0, 1),
-        ("weight_decay", 0, 10),
-        ("max_gradient_norm", 1e-6, 1e6),
-        ("validations_per_epoch", 0, 1000),
-        ("early_stopping_patience", 0, 1000),
-        ("max_training_tokens", 0, 1 << 50),
-        ("seed", 0, (1 << 63) - 1),
-        ("checkpoint_every_steps", 1, 1 << 30),
-    ]
-    found = [
-        Fault(name, f"must be between {low:g} and {high:g}, not {getattr(recipe, name):g}")
-        for name, low, high in ranges
-        if not (math.isfinite(getattr(recipe, name)) and low <= getattr(recipe, name) <= high)
-    ]
-    if recipe.method not in METHODS:
-        found.append(Fault("method", f"must be {' or '.join(METHODS)}, not {recipe.method!r}"))
-    if recipe.adapter not in ADAPTERS:
-        found.append(Fault("adapter", f"must be {' or '.join(ADAPTERS)}, not {recipe.adapter!r}"))
-    if recipe.max_training_tokens and recipe.max_training_tokens < recipe.tokens_per_batch:
-        found.append(
-            Fault(
-                "max_training_tokens",
-                f"must be at least tokens_per_batch ({recipe.tokens_per_batch}), or 0 for no limit",
-            )
-        )
-    if recipe.early_stopping_patience and not recipe.validations_per_epoch:
-        found.append(
-            Fault(
-                "early_stopping_patience",
-                "needs validations_per_epoch of at least 1; write 0 to never stop early",
-            )
-        )
-    return found

@@ -12,6 +12,7 @@ from sartor_platform.errors import FieldViolation, InvalidArgument, NotFound
 from sartor_platform.names import NamePattern, pattern
 
 from sartor_training.recipe import BadRecipe, Recipe
+from sartor_training.recipe_faults import LATEST
 
 PROJECT = pattern("projects/{project}")
 BASE_MODEL = pattern("projects/{project}/baseModels/{base_model}")
@@ -22,8 +23,11 @@ MODEL_VERSION = pattern("projects/{project}/models/{model}/versions/{version}")
 CURATION = pattern("projects/{project}/curations/{curation}")
 CURATION_POLICY = pattern("projects/{project}/curationPolicies/{policy}")
 
+TRAINING_QUOTE = pattern("projects/{project}/trainingQuotes/{quote}")
+
 PREPARE = "base-model"
 TRAIN = "training"
+QUOTE = "training-quote"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,17 @@ class TrainingJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WantedQuote:
+    """What a dry run asks about. The recipe is complete."""
+
+    name: str
+    project: str
+    curation: str
+    base_model: str
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A line of models for one purpose."""
 
@@ -156,6 +171,16 @@ def checked_names(project: str, names: Sequence[tuple[str, NamePattern, str]], r
     if faults:
         told = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
         raise InvalidArgument(told, reason=reason, violations=faults)
+
+
+def names_in_recipe(recipe: Mapping[str, Any], field: str) -> list[tuple[str, NamePattern, str]]:
+    """The resources that a recipe refers to, for `checked_names`."""
+    found = []
+    if recipe["start_from"] not in ("", LATEST):
+        found.append((f"{field}.start_from", MODEL_VERSION, str(recipe["start_from"])))
+    if recipe["replay_curation"]:
+        found.append((f"{field}.replay_curation", CURATION, str(recipe["replay_curation"])))
+    return found
 
 
 def base_model_unknown(name: str, known: Sequence[str]) -> NotFound:

@@ -6,7 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sartor.common.v1 import job_status_pb2
-from sartor.training.v1 import base_model_pb2, training_job_pb2, training_plan_pb2, training_service_pb2_grpc
+from sartor.training.v1 import (
+    base_model_pb2,
+    training_job_pb2,
+    training_plan_pb2,
+    training_quote_pb2,
+    training_service_pb2_grpc,
+)
 from sartor.training.v1 import training_service_pb2 as messages
 from sartor_platform import jobs, orders
 from sartor_platform.grpc_server import Servicer
@@ -17,11 +23,12 @@ from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
 from sartor_training import resources, service_messages
+from sartor_training.quote_wait import wait_for_quote
 from sartor_training.resources import BASE_MODEL, MODEL, MODEL_VERSION, PROJECT, TRAINING_JOB, TRAINING_PLAN
-from sartor_training.store import base_models, models, training_jobs
+from sartor_training.store import base_models, models, steps, training_jobs
 from sartor_training.usecases import base_models as base_model_cases
+from sartor_training.usecases import quotes, training_plans
 from sartor_training.usecases import training_jobs as job_cases
-from sartor_training.usecases import training_plans
 from sartor_training.usecases.training_jobs import WantedJob
 
 _FINISHED = (
@@ -152,6 +159,7 @@ class TrainingService(training_service_pb2_grpc.TrainingServiceServicer):
                 model=asked.model,
                 base_model=asked.base_model,
                 recipe=service_messages.recipe_message(wanted.recipe),
+                quote=self._quoted(wanted, context),
             )
         with self._database.transaction() as tx:
             return once(tx, request.request_id, request, make, training_job_pb2.TrainingJob)
@@ -190,6 +198,38 @@ class TrainingService(training_service_pb2_grpc.TrainingServiceServicer):
         with self._database.transaction() as tx:
             job_cases.cancel_job(tx, request.name)
             return self._job_message(tx.connection, request.name)
+
+    def PauseTrainingJob(  # noqa: N802
+        self, request: messages.PauseTrainingJobRequest, context: Any
+    ) -> training_job_pb2.TrainingJob:
+        """Stop a job until it is resumed."""
+        TRAINING_JOB.parse(request.name)
+        with self._database.transaction() as tx:
+            job_cases.pause_job(tx, request.name)
+            return self._job_message(tx.connection, request.name)
+
+    def ResumeTrainingJob(  # noqa: N802
+        self, request: messages.ResumeTrainingJobRequest, context: Any
+    ) -> training_job_pb2.TrainingJob:
+        """Let a paused job go on."""
+        TRAINING_JOB.parse(request.name)
+        with self._database.transaction() as tx:
+            job_cases.resume_job(tx, request.name)
+            return self._job_message(tx.connection, request.name)
+
+    def ListTrainingSteps(  # noqa: N802
+        self, request: messages.ListTrainingStepsRequest, context: Any
+    ) -> messages.ListTrainingStepsResponse:
+        """List the figures of a job's steps."""
+        TRAINING_JOB.parse(request.parent, field="parent")
+        with self._database.read() as connection:
+            if training_jobs.find(connection, request.parent) is None:
+                raise resources.not_found("training job", request.parent)
+            found, token = steps.list_steps(
+                connection, request.parent, page_size=request.page_size, page_token=request.page_token
+            )
+        shown = [training_job_pb2.TrainingStep(step=step, figures=figures) for step, figures in found]
+        return messages.ListTrainingStepsResponse(training_steps=shown, next_page_token=token)
 
     def WatchTrainingJob(  # noqa: N802
         self, request: messages.WatchTrainingJobRequest, context: Any
@@ -245,6 +285,11 @@ class TrainingService(training_service_pb2_grpc.TrainingServiceServicer):
             )
         shown = [service_messages.version_message(version) for version in found]
         return messages.ListModelVersionsResponse(model_versions=shown, next_page_token=token)
+
+    def _quoted(self, wanted: WantedJob, context: Any) -> training_quote_pb2.TrainingQuote | None:
+        with self._database.transaction() as tx:
+            name = quotes.ask(tx, wanted)
+        return service_messages.quote_message(wait_for_quote(self._database, name, context)) if name else None
 
     def _job(self, name: str) -> training_job_pb2.TrainingJob:
         with self._database.read() as connection:

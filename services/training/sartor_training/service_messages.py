@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sartor.common.v1 import object_reference_pb2
-from sartor.training.v1 import base_model_pb2, training_job_pb2, training_plan_pb2
+from sartor.training.v1 import (
+    base_model_pb2,
+    training_job_pb2,
+    training_plan_pb2,
+    training_quote_pb2,
+)
 from sartor_datasets.manifests import ObjectReference
 from sartor_platform import orders
 from sartor_platform.errors import FieldViolation, InvalidArgument
@@ -22,14 +27,22 @@ from sartor_training.resources import (
     checked_recipe,
 )
 
-_METHODS = {training_plan_pb2.METHOD_UNSPECIFIED: "sft", training_plan_pb2.METHOD_SFT: "sft"}
-_ADAPTERS = {
-    training_plan_pb2.ADAPTER_UNSPECIFIED: "lora",
-    training_plan_pb2.ADAPTER_LORA: "lora",
-    training_plan_pb2.ADAPTER_FULL: "full",
+
+def _words(enum: Any) -> dict[int, str]:
+    """Number → word of a recipe: METHOD_SFT is "sft"; zero is empty and takes the default."""
+    prefix = f"{enum.DESCRIPTOR.values_by_number[0].name.removesuffix('UNSPECIFIED')}"
+    return {
+        value.number: value.name.removeprefix(prefix).lower() if value.number else ""
+        for value in enum.DESCRIPTOR.values
+    }
+
+
+_ENUMS = {
+    "method": _words(training_plan_pb2.Method),
+    "adapter": _words(training_plan_pb2.Adapter),
+    "preset": _words(training_plan_pb2.Preset),
+    "output_layer": _words(training_plan_pb2.OutputLayer),
 }
-_METHOD_OF = {"sft": training_plan_pb2.METHOD_SFT}
-_ADAPTER_OF = {"lora": training_plan_pb2.ADAPTER_LORA, "full": training_plan_pb2.ADAPTER_FULL}
 
 
 def recipe_of(message: training_plan_pb2.Recipe, field: str) -> dict[str, Any]:
@@ -39,23 +52,56 @@ def recipe_of(message: training_plan_pb2.Recipe, field: str) -> dict[str, Any]:
         InvalidArgument: BAD_RECIPE, with every fault.
     """
     values: dict[str, Any] = {item.name: value for item, value in message.ListFields()}
-    if message.method not in _METHODS or message.adapter not in _ADAPTERS:
+    unknown = [name for name, words in _ENUMS.items() if values.get(name, 0) not in words]
+    if unknown:
         raise InvalidArgument(
-            "the recipe names a method or an adapter that this release does not know",
+            f"the recipe says something that this release does not know: {', '.join(unknown)}",
             reason="BAD_RECIPE",
-            violations=[FieldViolation(field, "has an unknown method or adapter")],
+            violations=[FieldViolation(f"{field}.{name}", "has an unknown value") for name in unknown],
         )
-    values["method"] = _METHODS[message.method]
-    values["adapter"] = _ADAPTERS[message.adapter]
+    for name, words in _ENUMS.items():
+        if name in values:
+            values[name] = words[values[name]]
     return checked_recipe(values, field).to_mapping()
 
 
 def recipe_message(recipe: Mapping[str, Any]) -> training_plan_pb2.Recipe:
-    """A complete recipe as a message."""
-    plain = {name: value for name, value in recipe.items() if name not in ("method", "adapter")}
-    return training_plan_pb2.Recipe(
-        method=_METHOD_OF[recipe["method"]], adapter=_ADAPTER_OF[recipe["adapter"]], **plain
-    )
+    """A complete recipe as a message. One that an earlier release kept lacks what is new."""
+    known = training_plan_pb2.Recipe.DESCRIPTOR.fields_by_name
+    values: dict[str, Any] = {name: value for name, value in recipe.items() if name in known}
+    for name, words in _ENUMS.items():
+        numbers = {word: number for number, word in words.items()}
+        values[name] = numbers[values.get(name, "")]
+    return training_plan_pb2.Recipe(**values)
+
+
+def quote_message(result: Mapping[str, Any]) -> training_quote_pb2.TrainingQuote:
+    """What a worker measured."""
+    audit = result["audit"]
+    message = training_quote_pb2.TrainingQuote(
+        recipe=recipe_message(result["recipe"]),
+        audit=training_quote_pb2.LabelAudit(
+            rows=audit["rows"],
+            supervised_share=audit["supervised_share"],
+            rows_without_labels=audit["rows_without_labels"],
+            rows_cut=audit["rows_cut"],
+            refusal=audit["refusal"],
+            samples=[
+                training_quote_pb2.LabelSample(
+                    spans=[training_quote_pb2.LabelSpan(text=piece, learned=on) for piece, on in spans]
+                )
+                for spans in audit["samples"]
+            ],
+        ),
+        **{
+            name: result[name]
+            for name in (
+                "tokens", "steps", "tokens_per_second", "peak_memory_bytes", "disk_bytes", "device",
+            )
+        },
+    )  # fmt: skip
+    message.duration.FromNanoseconds(int(result["seconds"] * 1e9))
+    return message
 
 
 def reference_message(reference: ObjectReference) -> object_reference_pb2.ObjectReference:

@@ -16,7 +16,6 @@ from sartor_datasets.manifests import (
     ModelVersionManifest,
     ObjectReference,
 )
-from sartor_datasets.model_files import stage_base_model
 from sartor_models import references
 from sartor_models.errors import ModelError
 from sartor_platform import fault_points, log
@@ -27,11 +26,20 @@ from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 from sqlalchemy import Connection
 
-from sartor_training import resources
+from sartor_training import resources, staging
 from sartor_training.model_card import model_card
-from sartor_training.resources import PREPARE, TRAIN, Curation, ModelVersion, ReadyBaseModel, TrainingJob
-from sartor_training.store import base_models, training_jobs
+from sartor_training.resources import (
+    PREPARE,
+    QUOTE,
+    TRAIN,
+    Curation,
+    ModelVersion,
+    ReadyBaseModel,
+    TrainingJob,
+)
+from sartor_training.store import base_models, quotes, steps, training_jobs
 from sartor_training.usecases import base_models as base_model_cases
+from sartor_training.usecases import quotes as quote_cases
 from sartor_training.usecases import training_jobs as job_cases
 
 Accept = Callable[[Transaction], None]
@@ -63,7 +71,15 @@ def job_kinds(_runtime: Runtime) -> Sequence[JobKind]:
             stage_in=stage_training,
             stage_out=finish_training,
             failed=job_cases.training_failed,
-            on_message=keep_checkpoint,
+            on_message=heard,
+        ),
+        JobKind(
+            name=QUOTE,
+            entry="sartor_training.child:quote",
+            stage_in=stage_quote,
+            stage_out=finish_quote,
+            failed=quote_cases.failed,
+            max_attempts=1,
         ),
     ]
 
@@ -82,7 +98,7 @@ def stage_preparation(context: JobContext) -> dict[str, Any]:
             else FailedPrecondition
         )
         raise kind(str(error), reason=error.reason, metadata=error.metadata) from error
-    return {"source": str(source), "output": str(context.folder / "prepared")}
+    return {"source": str(source), "output": str(context.folder / "prepared"), "isolate": True}
 
 
 def finish_preparation(context: JobContext, result: dict[str, Any]) -> Accept:
@@ -130,34 +146,50 @@ def stage_training(context: JobContext) -> dict[str, Any]:
     with context.runtime.database.read() as connection:
         job, curation = _job(connection, name), _curation(connection, name)
         checkpoint = training_jobs.latest_checkpoint(connection, name)
-    base = BaseModelManifest.from_json(context.fetch(_base_model(context, job)[1]).read_bytes())
-    if not base.chat_template:
-        raise FailedPrecondition(
-            f"{job.base_model} has no chat template, so it cannot be tuned on conversations; choose an "
-            f"instruct model",
-            reason="NO_CHAT_TEMPLATE",
-        )
-    models = Path(context.runtime.settings.data_dir) / "models"
-    task: dict[str, Any] = {
-        "base": str(stage_base_model(context.fetch, base, models).resolve()),
-        "base_model": base.name,
-        "data": str(_stage_data(context, curation)),
-        "output": str(context.folder.resolve() / "output"),
-        "recipe": dict(job.recipe),
-        "threads": context.runtime.settings.compute_threads,
-    }
+    digest, manifest = _base_model(context, job)
+    task = staging.task(context, digest, manifest, curation, job.recipe)
     if checkpoint is not None:
-        task["checkpoint"] = str(_fetch_checkpoint(context, checkpoint))
+        task["checkpoint"] = str(staging.fetch_checkpoint(context, checkpoint))
     return task
 
 
-def keep_checkpoint(context: JobContext, message: dict[str, Any]) -> None:
-    """Upload a checkpoint while the training goes on; only the newest stay."""
-    path, step = Path(message["path"]).resolve(), int(message["step"])
-    if message.get("type") != "checkpoint" or not path.is_relative_to(context.folder.resolve()):
+def stage_quote(context: JobContext) -> dict[str, Any]:
+    """Fetch what the training would be given."""
+    with context.runtime.database.read() as connection:
+        wanted = quotes.find(connection, context.job.resource)
+        curation = wanted and base_models.find_curation(connection, wanted.curation)
+        ready = wanted and base_models.find_ready(connection, [wanted.base_model]).get(wanted.base_model)
+    if not (wanted and curation and ready):
+        raise FailedPrecondition("what this quote is about is gone", reason="QUOTE_NOT_FOUND")
+    return staging.task(context, ready.digest, ready.manifest, curation, wanted.recipe)
+
+
+def finish_quote(context: JobContext, result: dict[str, Any]) -> Accept:
+    """Write down what was measured."""
+    return lambda tx: quote_cases.measured(tx, context.job.resource, result)
+
+
+def heard(context: JobContext, message: dict[str, Any]) -> None:
+    """What the child tells beside its progress: the figures of steps, and checkpoints."""
+    kind = message.get("type")
+    if kind == "steps":
+        with context.runtime.database.transaction() as tx:
+            steps.put_steps(tx, context.job.resource, message["steps"])
+    elif kind == "checkpoint":
+        keep_checkpoint(context, message)
+    else:
         raise FailedPrecondition(
             "the child sent a message that is not understood", reason="BAD_CHILD_MESSAGE"
         )
+
+
+def keep_checkpoint(context: JobContext, message: dict[str, Any]) -> None:
+    """Upload a checkpoint while the training goes on; only the newest stay. Each carries the best weights so
+    far
+    beside the last."""
+    path, step = Path(message["path"]).resolve(), int(message["step"])
+    if not path.is_relative_to(context.folder.resolve()):
+        raise FailedPrecondition("the child named a file outside its folder", reason="BAD_CHILD_MESSAGE")
     reference = context.put(path, f"checkpoints/{step}.safetensors")
     fault_points.at("after_checkpoint_upload_before_row", attempt=context.job.attempt)
     path.unlink()
@@ -189,7 +221,7 @@ def finish_training(context: JobContext, result: dict[str, Any]) -> Accept:
         base_model_digest=digest,
         curation=job.curation,
         snapshot=curation.snapshot,
-        recipe=dict(job.recipe),
+        recipe=result["recipe"],
         files=tuple(
             ManifestFile(path, context.put(output / path, f"version/{path}")) for path in result["files"]
         ),
@@ -243,24 +275,6 @@ def _base_model(context: JobContext, job: TrainingJob) -> tuple[str, ObjectRefer
         reason="BASE_MODEL_FAILED",
         metadata={"base_model": job.base_model, "reason": preparation.error_reason},
     )
-
-
-def _stage_data(context: JobContext, curation: Curation) -> Path:
-    """The folder with the Parquet files of the splits that training may see: never the test split."""
-    manifest = CuratedManifest.from_json(context.fetch(curation.manifest).read_bytes())
-    folder = context.folder.resolve() / "data"
-    folder.mkdir()
-    for split in ("train", "validation"):
-        file = manifest.file(split)
-        if file is not None:
-            (folder / f"{split}.parquet").symlink_to(context.fetch(file.object).resolve())
-    return folder
-
-
-def _fetch_checkpoint(context: JobContext, checkpoint: ObjectReference) -> Path:
-    """Straight into the attempt's folder: nobody else will ask for it."""
-    path = context.folder.resolve() / "resume.safetensors"
-    return context.runtime.objects.get_file(checkpoint, path)
 
 
 def _drop_old_checkpoints(runtime: Runtime) -> None:

@@ -289,3 +289,16 @@ def test_a_handler_sees_its_event_and_state_and_outbox_commit_together(
     assert len(platform.rows("SELECT 1 FROM jobs")) == 1
     assert len(platform.rows("SELECT 1 FROM outbox")) == 1
     assert seen.events[0].message.base_model == "x"
+
+
+def test_a_long_backlog_is_read_to_its_end(platform: Platform) -> None:
+    """More than one poll brings, over all partitions, while partitions are held back in turn."""
+    count = 6000
+    handled: set[str] = set()
+
+    def handler(_tx: Any, event: Any) -> None:
+        handled.add(event.id)
+
+    send(platform, platform.topic, *((binary(f"b-{i}"), b"{}", f"key-{i}") for i in range(count)))
+    platform.consumer({READY: handler})
+    until(lambda: len(handled) == count, seconds=60)

@@ -8,7 +8,8 @@ from typing import Any
 
 import psutil
 import pytest
-from sartor.training.v1 import training_job_pb2
+from sartor.common.v1 import job_status_pb2
+from sartor.training.v1 import training_job_pb2, training_plan_pb2
 from sartor.training.v1 import training_service_pb2 as messages
 from sartor.training.v1.training_events_pb2 import ModelVersionCreated, TrainingJobFailed
 from sartor_datasets.manifests import ModelVersionManifest, ObjectReference
@@ -45,6 +46,7 @@ def test_a_curation_becomes_a_model_version(training: Training, unique_name: str
         "adapter_model.safetensors",
         "adapter_config.json",
         "training_log.json",
+        "tensorboard/events.out.tfevents.training",
         "README.md",
     }
     assert manifest.recipe["learning_rate"] == 4e-4
@@ -170,8 +172,6 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
 
 def _undisturbed(training: Training, event: Any, project: str, recipe: dict[str, Any]) -> Any:
     """The same training, asked for directly."""
-    from sartor.training.v1 import training_plan_pb2
-
     asked = training_job_pb2.TrainingJob(
         curation=event.message.curation,
         model=f"projects/{project}/models/undisturbed",
@@ -181,6 +181,99 @@ def _undisturbed(training: Training, event: Any, project: str, recipe: dict[str,
     return training.api.CreateTrainingJob(
         messages.CreateTrainingJobRequest(parent=f"projects/{project}", training_job=asked)
     )
+
+
+def test_a_paused_training_frees_its_worker_and_goes_on_to_the_same_weights(
+    training: Training, unique_name: str, tmp_path: Path
+) -> None:
+    recipe = {"epochs": 30, "checkpoint_every_steps": 5, "early_stopping_patience": 0}
+    job = _train(training, unique_name, tmp_path, **recipe)
+    count = "SELECT count(*) FROM checkpoints WHERE training_job = :job"
+    until(lambda: training.rows(count, job=job.name)[0][0])
+    paused = training.api.PauseTrainingJob(messages.PauseTrainingJobRequest(name=job.name))
+    assert paused.job.state == job_status_pb2.JOB_STATE_PAUSED
+    with pytest.raises(FailedPrecondition), call_errors():
+        training.api.PauseTrainingJob(messages.PauseTrainingJobRequest(name=job.name))
+    event = training.curate(unique_name, tmp_path, standing=False)
+    training.handle(event)
+    other = _undisturbed(training, event, unique_name, {"epochs": 1})
+    assert training.finished(other.name).state == "SUCCEEDED"  # the only worker was free for it
+    still = training.api.GetTrainingJob(messages.GetTrainingJobRequest(name=job.name))
+    assert still.job.state == job_status_pb2.JOB_STATE_PAUSED
+    training.api.ResumeTrainingJob(messages.ResumeTrainingJobRequest(name=job.name))
+    ended = training.finished(job.name)
+    assert (ended.state, ended.attempt) == ("SUCCEEDED", 1)
+    done = training.api.GetTrainingJob(messages.GetTrainingJobRequest(name=job.name))
+    version = training.api.GetModelVersion(messages.GetModelVersionRequest(name=done.model_version))
+    assert version.metrics["resumed_at_step"] >= 5
+    steps = _steps(training, job.name)
+    assert [step.step for step in steps] == list(range(1, int(version.metrics["steps"]) + 1))
+    assert {"loss", "gradient_norm", "learning_rate", "memory_bytes"} <= set(steps[0].figures)
+    with pytest.raises(FailedPrecondition), call_errors():
+        training.api.ResumeTrainingJob(messages.ResumeTrainingJobRequest(name=job.name))
+
+
+def _steps(training: Training, job: str) -> list[Any]:
+    found: list[Any] = []
+    token = ""
+    while True:
+        request = messages.ListTrainingStepsRequest(parent=job, page_size=100, page_token=token)
+        answer = training.api.ListTrainingSteps(request)
+        found += answer.training_steps
+        token = answer.next_page_token
+        if not token:
+            return found
+
+
+def test_a_dry_run_tells_what_the_training_takes_and_teaches(
+    training: Training, unique_name: str, tmp_path: Path
+) -> None:
+    training.apply_base_model(unique_name)
+    training.finished(f"projects/{unique_name}/baseModels/tiny")
+    event = training.curate(unique_name, tmp_path, standing=False)
+    training.handle(event)
+    asked = training_job_pb2.TrainingJob(
+        curation=event.message.curation,
+        model=f"projects/{unique_name}/models/trial",
+        base_model=f"projects/{unique_name}/baseModels/tiny",
+        recipe=training_plan_pb2.Recipe(rank=4, preset=training_plan_pb2.PRESET_QUICK),
+    )
+    request = messages.CreateTrainingJobRequest(
+        parent=f"projects/{unique_name}", training_job=asked, validate_only=True
+    )
+    quote = training.api.CreateTrainingJob(request, timeout=60).quote
+    assert training.jobs(unique_name) == []
+    created = training.api.CreateTrainingJob(
+        messages.CreateTrainingJobRequest(parent=f"projects/{unique_name}", training_job=asked)
+    )
+    assert training.finished(created.name).state == "SUCCEEDED"
+    done = training.api.GetTrainingJob(messages.GetTrainingJobRequest(name=created.name))
+    version = training.api.GetModelVersion(messages.GetModelVersionRequest(name=done.model_version))
+    assert (quote.steps, quote.tokens) == (version.metrics["planned_steps"], version.metrics["tokens"])
+    assert quote.recipe.epochs == 1
+    assert quote.duration.ToMilliseconds() > 0
+    assert quote.peak_memory_bytes > 100_000_000
+    assert quote.disk_bytes > 0
+    assert quote.audit.rows == version.metrics["training_rows"]
+    assert len(quote.audit.samples) == 3
+    assert "Open the settings page." in "".join(s.text for s in quote.audit.samples[0].spans if s.learned)
+
+
+def test_teaching_on_from_the_latest_version(training: Training, unique_name: str, tmp_path: Path) -> None:
+    first = _train(training, unique_name, tmp_path, start_from="latest")
+    assert first.recipe.start_from == ""  # there was none
+    assert training.finished(first.name).state == "SUCCEEDED"
+    training.handle(training.curate(unique_name, tmp_path))
+    second = training.jobs(unique_name)[0]
+    assert second.recipe.start_from == f"projects/{unique_name}/models/assistant/versions/1"
+    assert training.finished(second.name).state == "SUCCEEDED"
+    one, two = (
+        training.api.GetModelVersion(
+            messages.GetModelVersionRequest(name=f"projects/{unique_name}/models/assistant/versions/{number}")
+        )
+        for number in (1, 2)
+    )
+    assert two.metrics["initial_validation_loss"] == pytest.approx(one.metrics["validation_loss"], rel=0.02)
 
 
 def test_a_watcher_sees_figures_and_the_end(training: Training, unique_name: str, tmp_path: Path) -> None:

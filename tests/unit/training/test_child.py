@@ -91,7 +91,13 @@ def _task(tiny: Path, folder: Path, **recipe: Any) -> dict[str, Any]:
 def test_it_trains_from_files_to_files(tiny: Path, tmp_path: Path) -> None:
     told = Told()
     result = train(_task(tiny, tmp_path), tmp_path, told)
-    assert result["files"] == ["adapter_config.json", "adapter_model.safetensors", "training_log.json"]
+    assert result["files"] == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "tensorboard/events.out.tfevents.training",
+        "training_log.json",
+    ]
+    assert result["recipe"]["epochs"] == 2
     assert result["metrics"]["training_rows"] == 9
     assert result["metrics"]["validation_rows"] == 3
     assert result["library_versions"]["torch"]
@@ -102,8 +108,12 @@ def test_it_trains_from_files_to_files(tiny: Path, tmp_path: Path) -> None:
     assert told.stages[0] == "loading"
     assert "epoch 2 of 2" in told.stages
     assert told.figures["tokens"] == result["metrics"]["tokens"]
-    assert [message["type"] for message in told.sent] == ["checkpoint"] * len(told.sent)
-    assert Path(told.sent[0]["path"]).is_relative_to(tmp_path)
+    assert {message["type"] for message in told.sent} == {"checkpoint", "steps"}
+    steps = [step for message in told.sent if message["type"] == "steps" for step in message["steps"]]
+    assert [step["step"] for step in steps] == list(range(1, int(result["metrics"]["steps"]) + 1))
+    assert {"loss", "learning_rate", "gradient_norm", "memory_bytes"} <= set(steps[0])
+    saved = [message for message in told.sent if message["type"] == "checkpoint"]
+    assert Path(saved[0]["path"]).is_relative_to(tmp_path)
 
 
 def test_a_model_without_a_chat_template_is_a_permanent_failure(tiny: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_every_fault_is_reported_at_once() -> None:
     with pytest.raises(BadRecipe) as caught:
         Recipe.from_mapping(
             {
-                "method": "dpo",
+                "method": "ppo",
                 "adapter": "magic",
                 "rank": 0,
                 "epochs": "three",
@@ -41,6 +41,31 @@ def test_stopping_early_needs_validations() -> None:
     with pytest.raises(BadRecipe, match="early_stopping_patience"):
         Recipe(validations_per_epoch=0)
     assert Recipe(validations_per_epoch=0, early_stopping_patience=0)
+
+
+def test_fields_of_another_method_are_refused() -> None:
+    with pytest.raises(BadRecipe) as caught:
+        Recipe(method="sft", beta=0.2, vocabulary_size=500, output_layer="regression", replay_share=0.2)
+    fields = sorted({fault.field for fault in caught.value.faults})
+    assert fields == ["beta", "output_layer", "replay_share", "vocabulary_size"]
+
+
+def test_presets_and_methods_set_what_is_not_said() -> None:
+    quick, best = Recipe(preset="quick"), Recipe(preset="best")
+    assert quick.rank < Recipe().rank < best.rank
+    assert quick.fitted(50_000, "cpu").epochs < best.fitted(50_000, "cpu").epochs
+    assert Recipe(method="from_scratch").adapter == "full"
+    assert Recipe(method="dpo").learning_rate < Recipe().learning_rate
+    assert Recipe(adapter="rslora", rank=64).alpha == 16.0
+
+
+def test_passes_and_batches_follow_data_and_device_unless_they_are_set() -> None:
+    assert Recipe().fitted(3_000, "cpu").tokens_per_batch < Recipe().fitted(300_000, "cpu").tokens_per_batch
+    assert Recipe().fitted(3_000_000, "cuda").tokens_per_batch == 16384
+    assert Recipe().fitted(30_000_000, "cpu").epochs == 1.0
+    asked = Recipe(epochs=7, tokens_per_batch=64).fitted(30_000_000, "cpu")
+    assert (asked.epochs, asked.tokens_per_batch) == (7, 64)
+    assert asked.fitted(10, "cpu") == asked
 
 
 @given(st.integers(1, 64), st.floats(0.01, 50), st.integers(0, 2**40), st.sampled_from(["lora", "full"]))

@@ -18,7 +18,8 @@ from sartor_models.checkpoints import Checkpoint, load_checkpoint, save_checkpoi
 from sartor_models.errors import ModelError
 from sartor_models.load import load_model
 from sartor_training.methods.loss import cross_entropy
-from sartor_training.methods.sft import Outcome, SupervisedFineTuning
+from sartor_training.methods.loop import Outcome, Training
+from sartor_training.methods.next_token import NextToken
 from sartor_training.recipe import Recipe
 
 RECIPE = Recipe(
@@ -66,7 +67,9 @@ def _train(
         parameters = dict(model.named_parameters())
     watcher = Watcher()
     train, validation = options.pop("train", _rows(40, 1)), options.pop("validation", _rows(8, 2))
-    return SupervisedFineTuning(model, parameters, train, validation, recipe, watcher, resume).run(), watcher
+    objective = NextToken(model)
+    training = Training(model, parameters, objective, train, validation, recipe, watcher, resume)
+    return training.run(), watcher
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +137,7 @@ def test_it_stops_when_validation_no_longer_improves_and_keeps_the_best(tiny: Pa
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_its_step(tiny: Path) -> None:
-    with pytest.raises(ModelError, match="Lower learning_rate") as caught:
+    with pytest.raises(ModelError, match="lower learning_rate") as caught:
         _poisoned(tiny)
     assert caught.value.reason == "LOSS_NOT_FINITE"
     assert caught.value.metadata["step"] == "1"
@@ -144,7 +147,7 @@ def _poisoned(tiny: Path) -> None:
     model = load_model(tiny, torch.float32)
     model.model.norm.weight.data[0] = math.inf
     model = add_lora(model, LoraAdapter(2, 4.0), 0)
-    SupervisedFineTuning(model, adapter_weights(model), _rows(4, 1), [], RECIPE, Watcher()).run()
+    Training(model, adapter_weights(model), NextToken(model), _rows(4, 1), [], RECIPE, Watcher()).run()
 
 
 def test_memory_that_runs_out_says_what_to_lower(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +156,8 @@ def test_memory_that_runs_out_says_what_to_lower(tiny: Path, monkeypatch: pytest
             "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried …"
         )
 
-    monkeypatch.setattr("sartor_training.methods.sft.hidden_states", exhausted)
-    with pytest.raises(ModelError, match="tokens_per_batch") as caught:
+    monkeypatch.setattr("sartor_training.methods.next_token.hidden_states", exhausted)
+    with pytest.raises(ModelError, match="Lower max_length") as caught:
         _train(tiny)
     assert caught.value.reason == "OUT_OF_MEMORY"
 

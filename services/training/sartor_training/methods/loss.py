@@ -1,5 +1,5 @@
-"""The loss of supervised fine-tuning: cross-entropy of the assistant's tokens, made in slices of the
-vocabulary product."""
+"""Losses over the vocabulary, made in slices of its product: cross-entropy, and the log-probability of each
+token."""
 
 from __future__ import annotations
 
@@ -66,3 +66,52 @@ def cross_entropy(states: torch.Tensor, weight: torch.Tensor, targets: torch.Ten
     apply: Any = _SlicedCrossEntropy.apply
     loss: torch.Tensor = apply(states, weight, targets)
     return loss
+
+
+class _SlicedLogProbabilities(torch.autograd.Function):
+    """log softmax(states W^T)[target] of each position; float32 inside, W frozen.
+
+    A position's gradient is its own slope times what comes from above, so the slopes can be made while the
+    slice is
+    in the cache, before anybody knows the factor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        slopes = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        found = torch.empty(states.shape[0], dtype=torch.float32, device=states.device)
+        for start in range(0, states.shape[0], _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            wanted = targets[part, None]
+            scores = (states[part] @ weight.T).float()
+            highest = scores.amax(1, keepdim=True)
+            hit = scores.gather(1, wanted).sub_(highest)
+            sums = scores.sub_(highest).exp_().sum(1, keepdim=True)
+            found[part] = (hit - sums.log())[:, 0]
+            if slopes is not None:
+                slope = scores.div_(-sums)
+                slope.scatter_add_(1, wanted, torch.ones_like(hit))
+                slopes[part] = slope.to(states.dtype) @ weight
+        ctx.slopes = slopes
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        slopes = ctx.slopes
+        return None if slopes is None else slopes * grads[0][:, None].to(slopes.dtype), None, None
+
+
+def log_probabilities(states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each of `targets`, float32 [positions], in nats.
+
+    Args:
+        states: [positions, width] hidden states before the output layer.
+        weight: [vocabulary, width] the output layer. One that is taught takes the plain way.
+        targets: int64 [positions].
+    """
+    if weight.requires_grad and torch.is_grad_enabled():
+        scores = (states @ weight.T).float()
+        return -torch.nn.functional.cross_entropy(scores, targets, reduction="none")
+    apply: Any = _SlicedLogProbabilities.apply
+    found: torch.Tensor = apply(states, weight, targets)
+    return found

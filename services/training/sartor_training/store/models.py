@@ -51,6 +51,12 @@ def find_version(connection: Connection, name: str) -> ModelVersion | None:
     return None if row is None else _version(row)
 
 
+def latest_version(connection: Connection, model: str) -> str:
+    """The name of a model's newest version; empty where it has none."""
+    query = select(MODELS.c.latest_version).where(MODELS.c.name == model)
+    return str(connection.execute(query).scalar_one_or_none() or "")
+
+
 def list_versions(
     connection: Connection, *, project: str, model: str, run: str, page_size: int, page_token: str
 ) -> tuple[list[ModelVersion], str]:

@@ -60,6 +60,14 @@ MODEL_VERSIONS = Table(
     Column("create_time", _TIME),
 )
 
+TRAINING_STEPS = Table(
+    "training_steps",
+    METADATA,
+    Column("training_job", Text),
+    Column("step", BigInteger),
+    Column("figures", JSONB),
+)
+
 JOBS = Table("jobs", METADATA, Column("resource", Text), Column("state", Text), Column("create_time", _TIME))
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sartor.common.v1 import object_reference_pb2
 from sartor.training.v1.training_events_pb2 import ModelVersionCreated, TrainingJobFailed
 from sartor_datasets.manifests import ObjectReference
-from sartor_platform import principal
+from sartor_platform import job_pauses, principal
 from sartor_platform.errors import IllegalTransition
 from sartor_platform.jobs import Job
 from sartor_platform.names import new_id, new_run_id
 from sartor_platform.transaction import Transaction
+from sqlalchemy import Connection
 
 from sartor_training import resources
+from sartor_training.recipe_faults import LATEST
 from sartor_training.resources import (
     BASE_MODEL,
     CURATION,
@@ -59,7 +62,7 @@ def curation_succeeded(tx: Transaction, curation: Curation, *, run: str, generat
             curation=curation.name,
             model=spec.model,
             base_model=spec.base_model,
-            recipe=spec.recipe,
+            recipe=resolved_recipe(tx.connection, spec.recipe, spec.model),
             run=run,
             generation=generation or order.generation,
             created_by=order.name,
@@ -78,6 +81,7 @@ def check_job(wanted: WantedJob) -> None:
         ("training_job.curation", CURATION, wanted.curation),
         ("training_job.model", MODEL, wanted.model),
         ("training_job.base_model", BASE_MODEL, wanted.base_model),
+        *resources.names_in_recipe(wanted.recipe, "training_job.recipe"),
     ]
     resources.checked_names(wanted.project, named, "BAD_TRAINING_JOB")
 
@@ -104,7 +108,7 @@ def create_job(tx: Transaction, wanted: WantedJob) -> TrainingJob:
         curation=wanted.curation,
         model=wanted.model,
         base_model=wanted.base_model,
-        recipe=wanted.recipe,
+        recipe=resolved_recipe(tx.connection, wanted.recipe, wanted.model),
         run=run,
         generation=0,
         created_by=principal.current(),
@@ -113,6 +117,47 @@ def create_job(tx: Transaction, wanted: WantedJob) -> TrainingJob:
     job = training_jobs.find(tx.connection, name)
     assert job is not None
     return job
+
+
+def resolved_recipe(connection: Connection, recipe: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The recipe with "latest" replaced by the model's newest version; the first version begins anew."""
+    if recipe.get("start_from") != LATEST:
+        return dict(recipe)
+    return {**recipe, "start_from": models.latest_version(connection, model)}
+
+
+def pause_job(tx: Transaction, name: str) -> None:
+    """Stop a job until it is resumed.
+
+    Raises:
+        NotFound: TRAINING_JOB_NOT_FOUND.
+        IllegalTransition: JOB_NOT_RUNNING.
+    """
+    _require(tx, name)
+    if not job_pauses.pause(tx, name):
+        raise _not(name, "waits or runs", "JOB_NOT_RUNNING")
+
+
+def resume_job(tx: Transaction, name: str) -> None:
+    """Let a paused job go on.
+
+    Raises:
+        NotFound: TRAINING_JOB_NOT_FOUND.
+        IllegalTransition: JOB_NOT_PAUSED.
+    """
+    _require(tx, name)
+    if not job_pauses.resume(tx, name):
+        raise _not(name, "is paused", "JOB_NOT_PAUSED")
+
+
+def _require(tx: Transaction, name: str) -> None:
+    if training_jobs.find(tx.connection, name) is None:
+        raise resources.not_found("training job", name)
+
+
+def _not(name: str, what: str, reason: str) -> IllegalTransition:
+    job = f"{name} is not a job that {what}"
+    return IllegalTransition(job, reason=reason, metadata={"name": name})
 
 
 def cancel_job(tx: Transaction, name: str) -> None:

@@ -23,6 +23,7 @@ def check_plan(name: str, spec: PlanSpec) -> None:
         ("training_plan.curation_policy", CURATION_POLICY, spec.curation_policy),
         ("training_plan.model", MODEL, spec.model),
         ("training_plan.base_model", BASE_MODEL, spec.base_model),
+        *resources.names_in_recipe(spec.recipe, "training_plan.recipe"),
     ]
     resources.checked_names(project, named, "BAD_TRAINING_PLAN")
 

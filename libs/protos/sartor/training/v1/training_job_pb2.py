@@ -26,23 +26,30 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from sartor.common.v1 import job_status_pb2 as sartor_dot_common_dot_v1_dot_job__status__pb2
 from sartor.common.v1 import object_reference_pb2 as sartor_dot_common_dot_v1_dot_object__reference__pb2
 from sartor.training.v1 import training_plan_pb2 as sartor_dot_training_dot_v1_dot_training__plan__pb2
+from sartor.training.v1 import training_quote_pb2 as sartor_dot_training_dot_v1_dot_training__quote__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sartor/training/v1/training_job.proto\x12\x12sartor.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a&sartor/training/v1/training_plan.proto\"\xc8\x02\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x15\n\rplan_revision\x18\x03 \x01(\x05\x12\x10\n\x08\x63uration\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x12\n\nbase_model\x18\x06 \x01(\t\x12*\n\x06recipe\x18\x07 \x01(\x0b\x32\x1a.sartor.training.v1.Recipe\x12(\n\x03job\x18\x08 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x15\n\rmodel_version\x18\t \x01(\t\x12\x0b\n\x03run\x18\n \x01(\t\x12\x12\n\ngeneration\x18\x0b \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\r \x01(\t\"^\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0elatest_version\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x03\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0ctraining_job\x18\x02 \x01(\t\x12\x33\n\x08manifest\x18\x03 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x35\n\nmodel_card\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x19\n\x11\x62\x61se_model_digest\x18\x06 \x01(\t\x12\x10\n\x08\x63uration\x18\x07 \x01(\t\x12>\n\x07metrics\x18\x08 \x03(\x0b\x32-.sartor.training.v1.ModelVersion.MetricsEntry\x12\x0b\n\x03run\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sartor/training/v1/training_job.proto\x12\x12sartor.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a&sartor/training/v1/training_plan.proto\x1a\'sartor/training/v1/training_quote.proto\"\xfa\x02\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x15\n\rplan_revision\x18\x03 \x01(\x05\x12\x10\n\x08\x63uration\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x12\n\nbase_model\x18\x06 \x01(\t\x12*\n\x06recipe\x18\x07 \x01(\x0b\x32\x1a.sartor.training.v1.Recipe\x12(\n\x03job\x18\x08 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x15\n\rmodel_version\x18\t \x01(\t\x12\x0b\n\x03run\x18\n \x01(\t\x12\x12\n\ngeneration\x18\x0b \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\r \x01(\t\x12\x30\n\x05quote\x18\x0e \x01(\x0b\x32!.sartor.training.v1.TrainingQuote\"\x8c\x01\n\x0cTrainingStep\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12>\n\x07\x66igures\x18\x02 \x03(\x0b\x32-.sartor.training.v1.TrainingStep.FiguresEntry\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"^\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0elatest_version\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x03\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0ctraining_job\x18\x02 \x01(\t\x12\x33\n\x08manifest\x18\x03 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x35\n\nmodel_card\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x19\n\x11\x62\x61se_model_digest\x18\x06 \x01(\t\x12\x10\n\x08\x63uration\x18\x07 \x01(\t\x12>\n\x07metrics\x18\x08 \x03(\x0b\x32-.sartor.training.v1.ModelVersion.MetricsEntry\x12\x0b\n\x03run\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.training.v1.training_job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TRAININGSTEP_FIGURESENTRY']._loaded_options = None
+  _globals['_TRAININGSTEP_FIGURESENTRY']._serialized_options = b'8\001'
   _globals['_MODELVERSION_METRICSENTRY']._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_TRAININGJOB']._serialized_start=211
-  _globals['_TRAININGJOB']._serialized_end=539
-  _globals['_MODEL']._serialized_start=541
-  _globals['_MODEL']._serialized_end=635
-  _globals['_MODELVERSION']._serialized_start=638
-  _globals['_MODELVERSION']._serialized_end=1035
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=989
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1035
+  _globals['_TRAININGJOB']._serialized_start=252
+  _globals['_TRAININGJOB']._serialized_end=630
+  _globals['_TRAININGSTEP']._serialized_start=633
+  _globals['_TRAININGSTEP']._serialized_end=773
+  _globals['_TRAININGSTEP_FIGURESENTRY']._serialized_start=727
+  _globals['_TRAININGSTEP_FIGURESENTRY']._serialized_end=773
+  _globals['_MODEL']._serialized_start=775
+  _globals['_MODEL']._serialized_end=869
+  _globals['_MODELVERSION']._serialized_start=872
+  _globals['_MODELVERSION']._serialized_end=1269
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=1223
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1269
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from sartor.common.v1 import job_status_pb2 as _job_status_pb2
 from sartor.common.v1 import object_reference_pb2 as _object_reference_pb2
 from sartor.training.v1 import training_plan_pb2 as _training_plan_pb2
+from sartor.training.v1 import training_quote_pb2 as _training_quote_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,6 +42,7 @@ class TrainingJob(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/trainingJobs/{training_job}"."""
     plan: _builtins.str
@@ -73,6 +75,10 @@ class TrainingJob(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def quote(self) -> _training_quote_pb2.TrainingQuote:
+        """What it will take: set in the answer to a validate_only request."""
+
     def __init__(
         self,
         *,
@@ -89,14 +95,63 @@ class TrainingJob(_message.Message):
         generation: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
+        quote: _training_quote_pb2.TrainingQuote | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job", b"job", "recipe", b"recipe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job", b"job", "quote", b"quote", "recipe", b"recipe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "create_time", b"create_time", "created_by", b"created_by", "curation", b"curation", "generation", b"generation", "job", b"job", "model", b"model", "model_version", b"model_version", "name", b"name", "plan", b"plan", "plan_revision", b"plan_revision", "recipe", b"recipe", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "create_time", b"create_time", "created_by", b"created_by", "curation", b"curation", "generation", b"generation", "job", b"job", "model", b"model", "model_version", b"model_version", "name", b"name", "plan", b"plan", "plan_revision", b"plan_revision", "quote", b"quote", "recipe", b"recipe", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingJob: _TypeAlias = TrainingJob  # noqa: Y015
+
+@_typing.final
+class TrainingStep(_message.Message):
+    """The figures of one step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FiguresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STEP_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Counts from 1; 0 is before training."""
+    @_builtins.property
+    def figures(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Such as "loss", "validation_loss", "learning_rate", "gradient_norm", "tokens" and "memory_bytes"."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        figures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingStep: _TypeAlias = TrainingStep  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):

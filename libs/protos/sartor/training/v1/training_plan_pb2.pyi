@@ -28,6 +28,14 @@ class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueTy
     """Same as SFT."""
     METHOD_SFT: _Method.ValueType  # 1
     """Supervised fine-tuning on chats; the loss counts the assistant's words only."""
+    METHOD_DPO: _Method.ValueType  # 2
+    """Direct preference optimisation on preferences."""
+    METHOD_CONTINUED_PRETRAINING: _Method.ValueType  # 3
+    """Continued pretraining on documents."""
+    METHOD_FROM_SCRATCH: _Method.ValueType  # 4
+    """A new tokenizer and a new model from documents alone."""
+    METHOD_OUTPUT_LAYER: _Method.ValueType  # 5
+    """A new output layer on labelled records."""
 
 class Method(_Method, metaclass=_MethodEnumTypeWrapper):
     """How a model is taught."""
@@ -36,7 +44,71 @@ METHOD_UNSPECIFIED: Method.ValueType  # 0
 """Same as SFT."""
 METHOD_SFT: Method.ValueType  # 1
 """Supervised fine-tuning on chats; the loss counts the assistant's words only."""
+METHOD_DPO: Method.ValueType  # 2
+"""Direct preference optimisation on preferences."""
+METHOD_CONTINUED_PRETRAINING: Method.ValueType  # 3
+"""Continued pretraining on documents."""
+METHOD_FROM_SCRATCH: Method.ValueType  # 4
+"""A new tokenizer and a new model from documents alone."""
+METHOD_OUTPUT_LAYER: Method.ValueType  # 5
+"""A new output layer on labelled records."""
 Global___Method: _TypeAlias = Method  # noqa: Y015
+
+class _OutputLayer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputLayerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputLayer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTPUT_LAYER_UNSPECIFIED: _OutputLayer.ValueType  # 0
+    """Same as SINGLE_LABEL."""
+    OUTPUT_LAYER_SINGLE_LABEL: _OutputLayer.ValueType  # 1
+    """One label of several."""
+    OUTPUT_LAYER_MULTI_LABEL: _OutputLayer.ValueType  # 2
+    """Any number of labels; a record's labels are separated by "|"."""
+    OUTPUT_LAYER_REGRESSION: _OutputLayer.ValueType  # 3
+    """A number."""
+
+class OutputLayer(_OutputLayer, metaclass=_OutputLayerEnumTypeWrapper):
+    """What a new output layer says of a text."""
+
+OUTPUT_LAYER_UNSPECIFIED: OutputLayer.ValueType  # 0
+"""Same as SINGLE_LABEL."""
+OUTPUT_LAYER_SINGLE_LABEL: OutputLayer.ValueType  # 1
+"""One label of several."""
+OUTPUT_LAYER_MULTI_LABEL: OutputLayer.ValueType  # 2
+"""Any number of labels; a record's labels are separated by "|"."""
+OUTPUT_LAYER_REGRESSION: OutputLayer.ValueType  # 3
+"""A number."""
+Global___OutputLayer: _TypeAlias = OutputLayer  # noqa: Y015
+
+class _Preset:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PresetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Preset.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRESET_UNSPECIFIED: _Preset.ValueType  # 0
+    """Same as BALANCED."""
+    PRESET_QUICK: _Preset.ValueType  # 1
+    """A first look."""
+    PRESET_BALANCED: _Preset.ValueType  # 2
+    """What suits most."""
+    PRESET_BEST: _Preset.ValueType  # 3
+    """Longer and wider; the best validation decides what is kept."""
+
+class Preset(_Preset, metaclass=_PresetEnumTypeWrapper):
+    """How much effort a training makes."""
+
+PRESET_UNSPECIFIED: Preset.ValueType  # 0
+"""Same as BALANCED."""
+PRESET_QUICK: Preset.ValueType  # 1
+"""A first look."""
+PRESET_BALANCED: Preset.ValueType  # 2
+"""What suits most."""
+PRESET_BEST: Preset.ValueType  # 3
+"""Longer and wider; the best validation decides what is kept."""
+Global___Preset: _TypeAlias = Preset  # noqa: Y015
 
 class _Adapter:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -50,6 +122,12 @@ class _AdapterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Adapter.Value
     """Low-rank adapters on all linear layers."""
     ADAPTER_FULL: _Adapter.ValueType  # 2
     """All weights."""
+    ADAPTER_RSLORA: _Adapter.ValueType  # 3
+    """LoRA whose scale is divided by the root of the rank: for high ranks."""
+    ADAPTER_DORA: _Adapter.ValueType  # 4
+    """LoRA with a learned magnitude for each output (DoRA)."""
+    ADAPTER_QLORA: _Adapter.ValueType  # 5
+    """LoRA on a base model in four bits; needs a CUDA device."""
 
 class Adapter(_Adapter, metaclass=_AdapterEnumTypeWrapper):
     """Which weights are taught."""
@@ -60,6 +138,12 @@ ADAPTER_LORA: Adapter.ValueType  # 1
 """Low-rank adapters on all linear layers."""
 ADAPTER_FULL: Adapter.ValueType  # 2
 """All weights."""
+ADAPTER_RSLORA: Adapter.ValueType  # 3
+"""LoRA whose scale is divided by the root of the rank: for high ranks."""
+ADAPTER_DORA: Adapter.ValueType  # 4
+"""LoRA with a learned magnitude for each output (DoRA)."""
+ADAPTER_QLORA: Adapter.ValueType  # 5
+"""LoRA on a base model in four bits; needs a CUDA device."""
 Global___Adapter: _TypeAlias = Adapter  # noqa: Y015
 
 @_typing.final
@@ -85,12 +169,24 @@ class Recipe(_message.Message):
     MAX_TRAINING_TOKENS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     CHECKPOINT_EVERY_STEPS_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    START_FROM_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    REPLAY_CURATION_FIELD_NUMBER: _builtins.int
+    REPLAY_SHARE_FIELD_NUMBER: _builtins.int
+    VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    COMPUTE_BUDGET_FIELD_NUMBER: _builtins.int
+    OUTPUT_LAYER_FIELD_NUMBER: _builtins.int
+    BALANCE_LABELS_FIELD_NUMBER: _builtins.int
+    LOSS_SPIKE_FACTOR_FIELD_NUMBER: _builtins.int
     method: Global___Method.ValueType
     """How it is taught."""
     adapter: Global___Adapter.ValueType
     """Which weights are taught."""
     rank: _builtins.int
-    """Rank of the adapters; default 16."""
+    """Rank of the adapters; the default follows the preset: 8, 16 or 32."""
     alpha: _builtins.float
     """Scale of the adapters; default twice the rank."""
     dropout: _builtins.float
@@ -98,9 +194,9 @@ class Recipe(_message.Message):
     learning_rate: _builtins.float
     """Peak learning rate; the default suits the adapter."""
     epochs: _builtins.float
-    """Passes over the data; default 3."""
+    """Passes over the data; the default follows the method, the preset and the amount of data."""
     tokens_per_batch: _builtins.int
-    """Tokens of one optimizer step; default 1024."""
+    """Tokens of one optimizer step; the default follows the amount of data and the device."""
     max_length: _builtins.int
     """Longest row in tokens; default 512. Longer rows are cut, and counted."""
     warmup_ratio: _builtins.float
@@ -119,6 +215,32 @@ class Recipe(_message.Message):
     """Seed of everything random; default 0."""
     checkpoint_every_steps: _builtins.int
     """Steps between checkpoints; default 50."""
+    preset: Global___Preset.ValueType
+    """How much effort it makes; sets what is not set here."""
+    chat_template: _builtins.str
+    """Chat template for a base model that has none: "chatml" or "plain"."""
+    start_from: _builtins.str
+    """The version whose weights to begin with, "projects/{project}/models/{model}/versions/{version}", or "latest" for the
+    newest version of the model that is made, where there is one.
+    """
+    beta: _builtins.float
+    """DPO: how strongly the model is held to where it began; default 0.1."""
+    replay_curation: _builtins.str
+    """CONTINUED_PRETRAINING: a curation of general text to mix in, "projects/{project}/curations/{curation}"."""
+    replay_share: _builtins.float
+    """CONTINUED_PRETRAINING: share of the tokens that are general text; default 0.1 where a curation of it is named."""
+    vocabulary_size: _builtins.int
+    """FROM_SCRATCH: tokens that the new tokenizer knows; default 8192."""
+    parameters: _builtins.int
+    """FROM_SCRATCH: parameters of the new model; 0 takes what the compute budget or the data allow."""
+    compute_budget: _builtins.float
+    """FROM_SCRATCH: floating-point operations that training may spend in all; 0 takes what the size and epochs need."""
+    output_layer: Global___OutputLayer.ValueType
+    """OUTPUT_LAYER: what it says of a text."""
+    balance_labels: _builtins.bool
+    """OUTPUT_LAYER: rare labels count as much as frequent ones; default false."""
+    loss_spike_factor: _builtins.float
+    """A loss this many times the median of the last steps ends the training; default 4, 0 never does."""
     def __init__(
         self,
         *,
@@ -139,15 +261,35 @@ class Recipe(_message.Message):
         max_training_tokens: _builtins.int | None = ...,
         seed: _builtins.int | None = ...,
         checkpoint_every_steps: _builtins.int | None = ...,
+        preset: Global___Preset.ValueType = ...,
+        chat_template: _builtins.str | None = ...,
+        start_from: _builtins.str | None = ...,
+        beta: _builtins.float | None = ...,
+        replay_curation: _builtins.str | None = ...,
+        replay_share: _builtins.float | None = ...,
+        vocabulary_size: _builtins.int | None = ...,
+        parameters: _builtins.int | None = ...,
+        compute_budget: _builtins.float | None = ...,
+        output_layer: Global___OutputLayer.ValueType = ...,
+        balance_labels: _builtins.bool | None = ...,
+        loss_spike_factor: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_dropout", b"_dropout", "_early_stopping_patience", b"_early_stopping_patience", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_max_gradient_norm", b"_max_gradient_norm", "_max_length", b"_max_length", "_max_training_tokens", b"_max_training_tokens", "_rank", b"_rank", "_seed", b"_seed", "_tokens_per_batch", b"_tokens_per_batch", "_validations_per_epoch", b"_validations_per_epoch", "_warmup_ratio", b"_warmup_ratio", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "checkpoint_every_steps", b"checkpoint_every_steps", "dropout", b"dropout", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "learning_rate", b"learning_rate", "max_gradient_norm", b"max_gradient_norm", "max_length", b"max_length", "max_training_tokens", b"max_training_tokens", "rank", b"rank", "seed", b"seed", "tokens_per_batch", b"tokens_per_batch", "validations_per_epoch", b"validations_per_epoch", "warmup_ratio", b"warmup_ratio", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_balance_labels", b"_balance_labels", "_beta", b"_beta", "_chat_template", b"_chat_template", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_compute_budget", b"_compute_budget", "_dropout", b"_dropout", "_early_stopping_patience", b"_early_stopping_patience", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_loss_spike_factor", b"_loss_spike_factor", "_max_gradient_norm", b"_max_gradient_norm", "_max_length", b"_max_length", "_max_training_tokens", b"_max_training_tokens", "_parameters", b"_parameters", "_rank", b"_rank", "_replay_curation", b"_replay_curation", "_replay_share", b"_replay_share", "_seed", b"_seed", "_start_from", b"_start_from", "_tokens_per_batch", b"_tokens_per_batch", "_validations_per_epoch", b"_validations_per_epoch", "_vocabulary_size", b"_vocabulary_size", "_warmup_ratio", b"_warmup_ratio", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "balance_labels", b"balance_labels", "beta", b"beta", "chat_template", b"chat_template", "checkpoint_every_steps", b"checkpoint_every_steps", "compute_budget", b"compute_budget", "dropout", b"dropout", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "learning_rate", b"learning_rate", "loss_spike_factor", b"loss_spike_factor", "max_gradient_norm", b"max_gradient_norm", "max_length", b"max_length", "max_training_tokens", b"max_training_tokens", "parameters", b"parameters", "rank", b"rank", "replay_curation", b"replay_curation", "replay_share", b"replay_share", "seed", b"seed", "start_from", b"start_from", "tokens_per_batch", b"tokens_per_batch", "validations_per_epoch", b"validations_per_epoch", "vocabulary_size", b"vocabulary_size", "warmup_ratio", b"warmup_ratio", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_dropout", b"_dropout", "_early_stopping_patience", b"_early_stopping_patience", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_max_gradient_norm", b"_max_gradient_norm", "_max_length", b"_max_length", "_max_training_tokens", b"_max_training_tokens", "_rank", b"_rank", "_seed", b"_seed", "_tokens_per_batch", b"_tokens_per_batch", "_validations_per_epoch", b"_validations_per_epoch", "_warmup_ratio", b"_warmup_ratio", "_weight_decay", b"_weight_decay", "adapter", b"adapter", "alpha", b"alpha", "checkpoint_every_steps", b"checkpoint_every_steps", "dropout", b"dropout", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "learning_rate", b"learning_rate", "max_gradient_norm", b"max_gradient_norm", "max_length", b"max_length", "max_training_tokens", b"max_training_tokens", "method", b"method", "rank", b"rank", "seed", b"seed", "tokens_per_batch", b"tokens_per_batch", "validations_per_epoch", b"validations_per_epoch", "warmup_ratio", b"warmup_ratio", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_balance_labels", b"_balance_labels", "_beta", b"_beta", "_chat_template", b"_chat_template", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_compute_budget", b"_compute_budget", "_dropout", b"_dropout", "_early_stopping_patience", b"_early_stopping_patience", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_loss_spike_factor", b"_loss_spike_factor", "_max_gradient_norm", b"_max_gradient_norm", "_max_length", b"_max_length", "_max_training_tokens", b"_max_training_tokens", "_parameters", b"_parameters", "_rank", b"_rank", "_replay_curation", b"_replay_curation", "_replay_share", b"_replay_share", "_seed", b"_seed", "_start_from", b"_start_from", "_tokens_per_batch", b"_tokens_per_batch", "_validations_per_epoch", b"_validations_per_epoch", "_vocabulary_size", b"_vocabulary_size", "_warmup_ratio", b"_warmup_ratio", "_weight_decay", b"_weight_decay", "adapter", b"adapter", "alpha", b"alpha", "balance_labels", b"balance_labels", "beta", b"beta", "chat_template", b"chat_template", "checkpoint_every_steps", b"checkpoint_every_steps", "compute_budget", b"compute_budget", "dropout", b"dropout", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "learning_rate", b"learning_rate", "loss_spike_factor", b"loss_spike_factor", "max_gradient_norm", b"max_gradient_norm", "max_length", b"max_length", "max_training_tokens", b"max_training_tokens", "method", b"method", "output_layer", b"output_layer", "parameters", b"parameters", "preset", b"preset", "rank", b"rank", "replay_curation", b"replay_curation", "replay_share", b"replay_share", "seed", b"seed", "start_from", b"start_from", "tokens_per_batch", b"tokens_per_batch", "validations_per_epoch", b"validations_per_epoch", "vocabulary_size", b"vocabulary_size", "warmup_ratio", b"warmup_ratio", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    _WhichOneofReturnType__balance_labels: _TypeAlias = _typing.Literal["balance_labels"]  # noqa: Y015
+    _WhichOneofArgType__balance_labels: _TypeAlias = _typing.Literal["_balance_labels", b"_balance_labels"]  # noqa: Y015
+    _WhichOneofReturnType__beta: _TypeAlias = _typing.Literal["beta"]  # noqa: Y015
+    _WhichOneofArgType__beta: _TypeAlias = _typing.Literal["_beta", b"_beta"]  # noqa: Y015
+    _WhichOneofReturnType__chat_template: _TypeAlias = _typing.Literal["chat_template"]  # noqa: Y015
+    _WhichOneofArgType__chat_template: _TypeAlias = _typing.Literal["_chat_template", b"_chat_template"]  # noqa: Y015
     _WhichOneofReturnType__checkpoint_every_steps: _TypeAlias = _typing.Literal["checkpoint_every_steps"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_every_steps: _TypeAlias = _typing.Literal["_checkpoint_every_steps", b"_checkpoint_every_steps"]  # noqa: Y015
+    _WhichOneofReturnType__compute_budget: _TypeAlias = _typing.Literal["compute_budget"]  # noqa: Y015
+    _WhichOneofArgType__compute_budget: _TypeAlias = _typing.Literal["_compute_budget", b"_compute_budget"]  # noqa: Y015
     _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
     _WhichOneofReturnType__early_stopping_patience: _TypeAlias = _typing.Literal["early_stopping_patience"]  # noqa: Y015
@@ -156,20 +298,32 @@ class Recipe(_message.Message):
     _WhichOneofArgType__epochs: _TypeAlias = _typing.Literal["_epochs", b"_epochs"]  # noqa: Y015
     _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__loss_spike_factor: _TypeAlias = _typing.Literal["loss_spike_factor"]  # noqa: Y015
+    _WhichOneofArgType__loss_spike_factor: _TypeAlias = _typing.Literal["_loss_spike_factor", b"_loss_spike_factor"]  # noqa: Y015
     _WhichOneofReturnType__max_gradient_norm: _TypeAlias = _typing.Literal["max_gradient_norm"]  # noqa: Y015
     _WhichOneofArgType__max_gradient_norm: _TypeAlias = _typing.Literal["_max_gradient_norm", b"_max_gradient_norm"]  # noqa: Y015
     _WhichOneofReturnType__max_length: _TypeAlias = _typing.Literal["max_length"]  # noqa: Y015
     _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
     _WhichOneofReturnType__max_training_tokens: _TypeAlias = _typing.Literal["max_training_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_training_tokens: _TypeAlias = _typing.Literal["_max_training_tokens", b"_max_training_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__parameters: _TypeAlias = _typing.Literal["parameters"]  # noqa: Y015
+    _WhichOneofArgType__parameters: _TypeAlias = _typing.Literal["_parameters", b"_parameters"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    _WhichOneofReturnType__replay_curation: _TypeAlias = _typing.Literal["replay_curation"]  # noqa: Y015
+    _WhichOneofArgType__replay_curation: _TypeAlias = _typing.Literal["_replay_curation", b"_replay_curation"]  # noqa: Y015
+    _WhichOneofReturnType__replay_share: _TypeAlias = _typing.Literal["replay_share"]  # noqa: Y015
+    _WhichOneofArgType__replay_share: _TypeAlias = _typing.Literal["_replay_share", b"_replay_share"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__start_from: _TypeAlias = _typing.Literal["start_from"]  # noqa: Y015
+    _WhichOneofArgType__start_from: _TypeAlias = _typing.Literal["_start_from", b"_start_from"]  # noqa: Y015
     _WhichOneofReturnType__tokens_per_batch: _TypeAlias = _typing.Literal["tokens_per_batch"]  # noqa: Y015
     _WhichOneofArgType__tokens_per_batch: _TypeAlias = _typing.Literal["_tokens_per_batch", b"_tokens_per_batch"]  # noqa: Y015
     _WhichOneofReturnType__validations_per_epoch: _TypeAlias = _typing.Literal["validations_per_epoch"]  # noqa: Y015
     _WhichOneofArgType__validations_per_epoch: _TypeAlias = _typing.Literal["_validations_per_epoch", b"_validations_per_epoch"]  # noqa: Y015
+    _WhichOneofReturnType__vocabulary_size: _TypeAlias = _typing.Literal["vocabulary_size"]  # noqa: Y015
+    _WhichOneofArgType__vocabulary_size: _TypeAlias = _typing.Literal["_vocabulary_size", b"_vocabulary_size"]  # noqa: Y015
     _WhichOneofReturnType__warmup_ratio: _TypeAlias = _typing.Literal["warmup_ratio"]  # noqa: Y015
     _WhichOneofArgType__warmup_ratio: _TypeAlias = _typing.Literal["_warmup_ratio", b"_warmup_ratio"]  # noqa: Y015
     _WhichOneofReturnType__weight_decay: _TypeAlias = _typing.Literal["weight_decay"]  # noqa: Y015
@@ -177,7 +331,15 @@ class Recipe(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__balance_labels) -> _WhichOneofReturnType__balance_labels | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beta) -> _WhichOneofReturnType__beta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chat_template) -> _WhichOneofReturnType__chat_template | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_every_steps) -> _WhichOneofReturnType__checkpoint_every_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compute_budget) -> _WhichOneofReturnType__compute_budget | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
     @_typing.overload
@@ -187,19 +349,31 @@ class Recipe(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss_spike_factor) -> _WhichOneofReturnType__loss_spike_factor | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_gradient_norm) -> _WhichOneofReturnType__max_gradient_norm | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_training_tokens) -> _WhichOneofReturnType__max_training_tokens | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parameters) -> _WhichOneofReturnType__parameters | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replay_curation) -> _WhichOneofReturnType__replay_curation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replay_share) -> _WhichOneofReturnType__replay_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_from) -> _WhichOneofReturnType__start_from | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_per_batch) -> _WhichOneofReturnType__tokens_per_batch | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__validations_per_epoch) -> _WhichOneofReturnType__validations_per_epoch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__vocabulary_size) -> _WhichOneofReturnType__vocabulary_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__warmup_ratio) -> _WhichOneofReturnType__warmup_ratio | None: ...
     @_typing.overload

@@ -88,6 +88,21 @@ class TrainingServiceStub:
                 request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
                 _registered_method=True)
+        self.PauseTrainingJob = channel.unary_unary(
+                '/sartor.training.v1.TrainingService/PauseTrainingJob',
+                request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.PauseTrainingJobRequest.SerializeToString,
+                response_deserializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+                _registered_method=True)
+        self.ResumeTrainingJob = channel.unary_unary(
+                '/sartor.training.v1.TrainingService/ResumeTrainingJob',
+                request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.ResumeTrainingJobRequest.SerializeToString,
+                response_deserializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+                _registered_method=True)
+        self.ListTrainingSteps = channel.unary_unary(
+                '/sartor.training.v1.TrainingService/ListTrainingSteps',
+                request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.ListTrainingStepsRequest.SerializeToString,
+                response_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.ListTrainingStepsResponse.FromString,
+                _registered_method=True)
         self.WatchTrainingJob = channel.unary_stream(
                 '/sartor.training.v1.TrainingService/WatchTrainingJob',
                 request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.WatchTrainingJobRequest.SerializeToString,
@@ -184,6 +199,27 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseTrainingJob(self, request, context):
+        """Stops a job until it is resumed; its device is free at once. What came after its last checkpoint is done again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTrainingJob(self, request, context):
+        """Lets a paused job go on from its last checkpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrainingSteps(self, request, context):
+        """Lists the figures of a job's steps, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTrainingJob(self, request, context):
         """Streams a job at every change until it ends.
         """
@@ -264,6 +300,21 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.CancelTrainingJob,
                     request_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.CancelTrainingJobRequest.FromString,
                     response_serializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'PauseTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTrainingJob,
+                    request_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.PauseTrainingJobRequest.FromString,
+                    response_serializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'ResumeTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTrainingJob,
+                    request_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.ResumeTrainingJobRequest.FromString,
+                    response_serializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'ListTrainingSteps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrainingSteps,
+                    request_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.ListTrainingStepsRequest.FromString,
+                    response_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.ListTrainingStepsResponse.SerializeToString,
             ),
             'WatchTrainingJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTrainingJob,
@@ -557,6 +608,87 @@ class TrainingService:
             '/sartor.training.v1.TrainingService/CancelTrainingJob',
             sartor_dot_training_dot_v1_dot_training__service__pb2.CancelTrainingJobRequest.SerializeToString,
             sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.training.v1.TrainingService/PauseTrainingJob',
+            sartor_dot_training_dot_v1_dot_training__service__pb2.PauseTrainingJobRequest.SerializeToString,
+            sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.training.v1.TrainingService/ResumeTrainingJob',
+            sartor_dot_training_dot_v1_dot_training__service__pb2.ResumeTrainingJobRequest.SerializeToString,
+            sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrainingSteps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.training.v1.TrainingService/ListTrainingSteps',
+            sartor_dot_training_dot_v1_dot_training__service__pb2.ListTrainingStepsRequest.SerializeToString,
+            sartor_dot_training_dot_v1_dot_training__service__pb2.ListTrainingStepsResponse.FromString,
             options,
             channel_credentials,
             insecure,

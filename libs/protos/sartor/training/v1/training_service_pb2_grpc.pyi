@@ -56,6 +56,12 @@ class TrainingServiceStub:
     """Lists the jobs of a project, newest first."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Stops a job."""
+    PauseTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_job_pb2.TrainingJob]
+    """Stops a job until it is resumed; its device is free at once. What came after its last checkpoint is done again."""
+    ResumeTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ResumeTrainingJobRequest, _training_job_pb2.TrainingJob]
+    """Lets a paused job go on from its last checkpoint."""
+    ListTrainingSteps: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingStepsRequest, _training_service_pb2.ListTrainingStepsResponse]
+    """Lists the figures of a job's steps, oldest first."""
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Streams a job at every change until it ends."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListModelsRequest, _training_service_pb2.ListModelsResponse]
@@ -90,6 +96,12 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Lists the jobs of a project, newest first."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
     """Stops a job."""
+    PauseTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
+    """Stops a job until it is resumed; its device is free at once. What came after its last checkpoint is done again."""
+    ResumeTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ResumeTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
+    """Lets a paused job go on from its last checkpoint."""
+    ListTrainingSteps: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingStepsRequest, _training_service_pb2.ListTrainingStepsResponse]  # type: ignore[assignment]
+    """Lists the figures of a job's steps, oldest first."""
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
     """Streams a job at every change until it ends."""
     ListModels: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListModelsRequest, _training_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -181,6 +193,30 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_pb2.TrainingJob, _abc.Awaitable[_training_job_pb2.TrainingJob]]:
         """Stops a job."""
+
+    @_abc_1.abstractmethod
+    def PauseTrainingJob(
+        self,
+        request: _training_service_pb2.PauseTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.TrainingJob, _abc.Awaitable[_training_job_pb2.TrainingJob]]:
+        """Stops a job until it is resumed; its device is free at once. What came after its last checkpoint is done again."""
+
+    @_abc_1.abstractmethod
+    def ResumeTrainingJob(
+        self,
+        request: _training_service_pb2.ResumeTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.TrainingJob, _abc.Awaitable[_training_job_pb2.TrainingJob]]:
+        """Lets a paused job go on from its last checkpoint."""
+
+    @_abc_1.abstractmethod
+    def ListTrainingSteps(
+        self,
+        request: _training_service_pb2.ListTrainingStepsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.ListTrainingStepsResponse, _abc.Awaitable[_training_service_pb2.ListTrainingStepsResponse]]:
+        """Lists the figures of a job's steps, oldest first."""
 
     @_abc_1.abstractmethod
     def WatchTrainingJob(

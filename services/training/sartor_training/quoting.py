@@ -1,0 +1,128 @@
+"""A quote: what a training will take, from a few of its own steps on this machine; and the audit of its
+rows."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from sartor_models.checkpoints import Checkpoint
+from sartor_platform.worker import Report
+
+from sartor_training.methods.loop import Training
+from sartor_training.methods.method import Prepared, Sources
+from sartor_training.methods.passes import Passes
+from sartor_training.methods.registry import METHODS
+from sartor_training.methods.rows import refusal
+from sartor_training.recipe import Recipe
+
+_STEPS = 4
+_SECONDS = 12.0
+_OPTIMIZER_BYTES = 12  # a float32 copy and two moments of each taught weight
+
+
+def quoted(sources: Sources, recipe: Recipe, device: str, report: Report) -> dict[str, Any]:
+    """Prepare the training as it would be, run some of its steps, and scale them up.
+
+    The steps chosen are spread over the batches' sizes, the largest among them, so that peak memory is seen.
+    They
+    are run twice and the first round is not timed.
+    """
+    report(0.1, stage="loading")
+    begun = time.perf_counter()
+    prepared = METHODS[recipe.method](sources, recipe, device, {})
+    loading = time.perf_counter() - begun
+    training = Training(
+        prepared.model,
+        prepared.parameters,
+        prepared.objective,
+        prepared.train,
+        prepared.validation,
+        prepared.recipe,
+        _Nobody(),
+    )
+    report(0.4, stage="calibrating")
+    tokens_per_second, peak = _calibrate(prepared, training, device)
+    validation = _validation_seconds(prepared, training, tokens_per_second)
+    taught = sum(parameter.numel() for parameter in prepared.parameters.values())
+    audit = prepared.audit
+    return {
+        "recipe": training.recipe.to_mapping(),
+        "tokens": training.planned_tokens,
+        "steps": training.steps,
+        "tokens_per_second": tokens_per_second,
+        "seconds": loading + training.planned_tokens / tokens_per_second + validation,
+        "peak_memory_bytes": peak,
+        "disk_bytes": _disk_bytes(sources, taught),
+        "device": device,
+        "audit": {
+            "rows": audit.rows,
+            "supervised_share": audit.supervised_tokens / max(audit.tokens, 1),
+            "rows_without_labels": audit.without_labels,
+            "rows_cut": audit.cut,
+            "samples": [[[text, learned] for text, learned in sample] for sample in audit.samples],
+            "refusal": refusal(audit),
+        },
+    }
+
+
+def _calibrate(prepared: Prepared, training: Training, device: str) -> tuple[float, int]:
+    """Tokens a second and peak memory of real steps, without moving the weights."""
+    steps = sorted(training.plan, key=lambda step: -step.tokens)
+    chosen = [steps[len(steps) * number // _STEPS] for number in range(min(_STEPS, len(steps)))]
+    passes = Passes(prepared.model, prepared.parameters, prepared.objective)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+    def run(step: Any) -> None:
+        passes.backward([prepared.train[index] for index in step.rows])
+        training.optimizer.step(0.0, training.recipe.max_gradient_norm)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    run(chosen[0])
+    tokens, seconds = 0, 0.0
+    for step in [*chosen, *chosen]:
+        begun = time.perf_counter()
+        run(step)
+        seconds += time.perf_counter() - begun
+        tokens += step.tokens
+        if seconds > _SECONDS:
+            break
+    gc.collect()
+    return tokens / seconds, _peak_bytes(device)
+
+
+def _validation_seconds(prepared: Prepared, training: Training, tokens_per_second: float) -> float:
+    """A pass without gradients costs about a third of one with them."""
+    tokens = sum(prepared.objective.length(row) for row in prepared.validation)
+    looks = 1 + sum(step.validate for step in training.plan)
+    return looks * tokens / (3.0 * tokens_per_second)
+
+
+def _peak_bytes(device: str) -> int:
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _disk_bytes(sources: Sources, taught: int) -> int:
+    """Base model, data, two checkpoints (weights, moments, the best so far) and the result."""
+    folders = [folder for folder in (sources.base, sources.data, sources.start, sources.replay) if folder]
+    files = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    return files + 2 * taught * (_OPTIMIZER_BYTES + 2) + 2 * taught
+
+
+class _Nobody:
+    """Nobody watches a calibration."""
+
+    def stepped(self, *_: Any) -> None:
+        """Nothing."""
+
+    def checkpointed(self, checkpoint: Checkpoint) -> None:
+        """Nothing."""
