@@ -58,7 +58,7 @@ class _NoNetworkSocket(socket.socket):
             _refused(address)
         return super().connect_ex(address)  # type: ignore[arg-type]
 
-    def sendto(self, *arguments: object) -> int:  # type: ignore[override]
+    def sendto(self, *arguments: object) -> int:
         """As `connect`."""
         if self.family != socket.AF_UNIX:
             _refused(arguments[-1])
