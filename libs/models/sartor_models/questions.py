@@ -30,12 +30,15 @@ _COMPACT_SHARE = 0.75
 class Question:
     """A prompt, answers to score after it (end token included), and how long the model's own answer may be.
 
-    `answer_ids[0]` is the reference. With `max_new_tokens` 0 the model does not answer itself.
+    `answer_ids[0]` is the reference. With `max_new_tokens` 0 the model does not answer itself; without
+    answers it
+    only does that. Its answer also ends where it contains one of `stops`.
     """
 
     prompt_ids: Sequence[int]
     answer_ids: Sequence[Sequence[int]]
     max_new_tokens: int = 0
+    stops: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +58,27 @@ def ask(
     tokens_per_batch: int = 12_288,
     max_rows: int = 64,
     progress: Callable[[float], None] = lambda fraction: None,
+    decode: Callable[[Sequence[int]], str] | None = None,
 ) -> list[Response]:
     """Responses in the order of `questions`. Batches are of like length, so an answer does not depend on its
     neighbours beyond rounding.
 
+    Args:
+        decode: token ids to text; needed where questions have stops.
     Raises:
-        ValueError: a question without prompt, or with an empty answer to score, or with none.
+        ValueError: a question without prompt, with an empty answer to score, or with nothing to do.
     """
     for question in questions:
-        if not question.prompt_ids or not question.answer_ids or not all(question.answer_ids):
-            raise ValueError("a question needs a prompt and at least one answer to score, none of them empty")
+        if not question.prompt_ids or not all(question.answer_ids):
+            raise ValueError("a question needs a prompt, and no answer to score may be empty")
+        if not question.answer_ids and not question.max_new_tokens:
+            raise ValueError("a question needs an answer to score, or room for one of the model's own")
+        if question.stops and decode is None:
+            raise ValueError("to stop at a text, the way from tokens to text must be given")
     if not questions:
         return []
     prefix = _common_prefix([question.prompt_ids for question in questions])
-    reader = _Reader(model, frozenset(eos_ids), pad_id, prefix)
+    reader = _Reader(model, frozenset(eos_ids), pad_id, prefix, decode)
     responses: list[Response | None] = [None] * len(questions)
     done = 0
     for bucket in length_bucketed([_length(question) for question in questions], tokens_per_batch):
@@ -82,7 +92,7 @@ def ask(
 
 
 def _length(question: Question) -> int:
-    longest = max(len(answer) for answer in question.answer_ids)
+    longest = max((len(answer) for answer in question.answer_ids), default=0)
     return len(question.prompt_ids) + longest + question.max_new_tokens // 2
 
 
@@ -99,8 +109,16 @@ def _common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
 class _Reader:
     """Reads batches of questions with one model after one common prefix."""
 
-    def __init__(self, model: Any, eos_ids: frozenset[int], pad_id: int, prefix: Sequence[int]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        eos_ids: frozenset[int],
+        pad_id: int,
+        prefix: Sequence[int],
+        decode: Callable[[Sequence[int]], str] | None,
+    ) -> None:
         self._model = model
+        self._decode = decode
         self._eos_ids = eos_ids
         self._pad_id = pad_id
         self._head = model.lm_head.weight.detach().float()
@@ -117,14 +135,17 @@ class _Reader:
         on.
         """
         batch = _Batch(self, questions)
-        rounds = max(len(question.answer_ids) for question in questions)
+        rounds = max(len(question.answer_ids) for question in questions)  # 0 where all only answer
         scores: list[dict[int, Score]] = [{} for _ in questions]
         for turn in reversed(range(rounds)):
             for row, score in batch.score(turn).items():
                 scores[row][turn] = score
             if turn:
                 batch.forget_answers()
-        answers = batch.generate([found[0].top1_ids for found in scores])
+        top1 = [
+            found[0].top1_ids if found else first for found, first in zip(scores, batch.first(), strict=True)
+        ]
+        answers = batch.generate(top1)
         return [
             Response(tuple(found[turn] for turn in sorted(found)), answer)
             for found, answer in zip(scores, answers, strict=True)
@@ -209,6 +230,16 @@ class _Batch:
             best += logits.argmax(1).tolist()
         return chosen, best
 
+    def first(self) -> list[tuple[int, ...]]:
+        """The most probable first token of each question that has no answer to score."""
+        alone = [row for row, question in enumerate(self._questions) if not question.answer_ids]
+        found: list[tuple[int, ...]] = [()] * len(self._questions)
+        if alone:
+            best = self._reader._logits(self._prompt_states[alone]).argmax(1).tolist()
+            for row, token in zip(alone, best, strict=True):
+                found[row] = (token,)
+        return found
+
     def forget_answers(self) -> None:
         self._cache.drop_columns(self._cache.columns - self._prompt_columns)
 
@@ -233,10 +264,16 @@ class _Batch:
         """The model's own tokens as far as the scored reference shows them: agreement, and the first that
         differs.
         """
-        reference = question.answer_ids[0]
-        agreed = next((i for i, (a, b) in enumerate(zip(best, reference, strict=True)) if a != b), len(best))
+        reference = question.answer_ids[0] if question.answer_ids else ()
+        agreed = next(
+            (i for i, (a, b) in enumerate(zip(best, reference, strict=False)) if a != b), len(reference)
+        )
         own = list(best[: agreed + 1])
         ended = next((i for i, token in enumerate(own) if token in self._reader._eos_ids), None)
+        if question.stops:
+            stopped = next((n for n in range(1, len(own) + 1) if self._stops(question, own[:n])), None)
+            if stopped is not None and (ended is None or stopped <= ended):
+                return _Draft(tuple(own[:stopped]), finished=True, goes_on=False)
         if ended is not None and ended < question.max_new_tokens:
             return _Draft(tuple(own[:ended]), finished=True, goes_on=False)
         # A reference that the model agrees with to its end, but which has no end token, goes on after its
@@ -274,7 +311,20 @@ class _Batch:
             finished[row] = True
             return False
         tokens[row].append(token)
-        return len(tokens[row]) < self._questions[row].max_new_tokens
+        question = self._questions[row]
+        if question.stops and self._stops(question, tokens[row]):
+            finished[row] = True
+            return False
+        return len(tokens[row]) < question.max_new_tokens
+
+    def _stops(self, question: Question, tokens: Sequence[int]) -> bool:
+        """Whether the end of an answer holds a stop; what came before was looked at when it came."""
+        decode = self._reader._decode
+        if decode is None:
+            return False
+        longest = max(len(stop.encode()) for stop in question.stops)  # a token has at least one byte
+        tail = decode(tokens[-longest - 1 :])
+        return any(stop in tail for stop in question.stops)
 
 
 @dataclass(frozen=True, slots=True)

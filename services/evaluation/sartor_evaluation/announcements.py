@@ -13,7 +13,8 @@ from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2, gate_pb2
 from sartor_datasets.manifests import ObjectReference
 
 from sartor_evaluation.gates import Rule, rule_from_json
-from sartor_evaluation.resources import MODEL, MODEL_VERSION, Evaluation
+from sartor_evaluation.names import MODEL, MODEL_VERSION
+from sartor_evaluation.resources import Evaluation
 
 
 def evaluation_succeeded(
@@ -82,6 +83,7 @@ def estimate_message(found: Mapping[str, Any] | None) -> evaluation_pb2.Estimate
         lower=lower if found["lower"] is None else found["lower"],
         upper=upper if found["upper"] is None else found["upper"],
         items=found["items"],
+        standard_error=found.get("standard_error") or 0.0,
     )
 
 
@@ -94,4 +96,6 @@ def rule_message(rule: Rule) -> gate_pb2.Rule:
         at_least=rule.at_least,
         at_most=rule.at_most,
         bound=gate_pb2.Bound.Value(f"BOUND_{rule.bound.name}" if rule.bound else "BOUND_UNSPECIFIED"),
+        slice=rule.slice,
+        not_worse_by=rule.not_worse_by,
     )

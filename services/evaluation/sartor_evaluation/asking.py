@@ -12,6 +12,7 @@ from sartor_models.errors import ModelError
 from sartor_models.questions import Question, Response, ask
 from sartor_models.tokenizer import ChatTokenizer
 
+from sartor_evaluation.context_questions import continuation, windows
 from sartor_evaluation.items import Item, ItemKind, Outcome
 from sartor_evaluation.prompts import ZERO_SHOT, Choice, ExampleBook, Prompt
 
@@ -19,6 +20,7 @@ LONGEST_ANSWER_TOKENS = 512
 _LEAST_ANSWER_TOKENS = 16
 _ANSWER_TO_REFERENCE = 1.5
 _LABEL_SLACK_TOKENS = 4
+_KEPT_AT_ONCE = 256
 
 
 class Answers(Protocol):
@@ -36,6 +38,24 @@ class Answers(Protocol):
         ...
 
 
+class Memory(Protocol):
+    """Where responses are kept from one evaluation to the next; see answer_cache.py."""
+
+    def find(self, model: str, questions: Sequence[Question]) -> dict[int, Response]: ...
+
+    def keep(self, model: str, answered: Sequence[tuple[Question, Response]]) -> None: ...
+
+
+class _Forgets:
+    """No memory at all."""
+
+    def find(self, model: str, questions: Sequence[Question]) -> dict[int, Response]:
+        return {}
+
+    def keep(self, model: str, answered: Sequence[tuple[Question, Response]]) -> None:
+        return
+
+
 @dataclass(frozen=True, slots=True)
 class Forced:
     """Token ids behind an outcome: what the parity check of a deployment replays."""
@@ -48,19 +68,37 @@ class Forced:
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     item: Item
-    question: Question
+    questions: tuple[Question, ...]
+    """One; several for a text that is longer than the model's context."""
     choices: tuple[str, ...]
-    """The texts of `question.answer_ids`, the reference first."""
+    """The texts of the question's `answer_ids`, the reference first."""
 
 
 class Asker:
-    """One loaded model. `forced` keeps the tokens of the last call, by item id."""
+    """One model. `forced` keeps the tokens of the last call, by item id; `asked` counts the questions that
+    were
+    put to the model itself and not found in the memory.
 
-    def __init__(self, model: Any, tokenizer: ChatTokenizer, book: ExampleBook) -> None:
+    Args:
+        model: loaded when the first question has to be put to it.
+        digest: names the model's weights in the memory; without one nothing is remembered.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[], Any],
+        tokenizer: ChatTokenizer,
+        book: ExampleBook,
+        memory: Memory | None = None,
+        digest: str = "",
+    ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._book = book
+        self._memory: Memory = memory if memory is not None and digest else _Forgets()
+        self._digest = digest
         self.forced: dict[str, Forced] = {}
+        self.asked = 0
 
     def outcomes(
         self,
@@ -89,76 +127,153 @@ class Asker:
             def advance(fraction: float, done: int = done, size: int = len(positions)) -> None:
                 progress((done + fraction * size) / len(items))
 
-            responses = ask(
-                self._model,
-                [one.question for one in prepared],
-                eos_ids=self._tokenizer.eos_ids,
-                pad_id=self._tokenizer.pad_id,
-                progress=advance,
-            )
-            for position, one, response in zip(positions, prepared, responses, strict=True):
-                found[position] = self._outcome(one, response)
+            responses = iter(self._responses([q for one in prepared for q in one.questions], advance))
+            for position, one in zip(positions, prepared, strict=True):
+                found[position] = self._outcome(one, [next(responses) for _ in one.questions])
             done += len(positions)
         return [outcome for outcome in found if outcome is not None]
 
     def question(self, item: Item) -> Question:
         """The item in tokens, without examples."""
-        return self._prepare(item, ZERO_SHOT, generate=True).question
+        return self._prepare(item, ZERO_SHOT, generate=True).questions[0]
+
+    def _responses(self, questions: Sequence[Question], progress: Callable[[float], None]) -> list[Response]:
+        """From memory where they are known, else from the model; then they are remembered, even if the rest
+        of
+        the evaluation is interrupted.
+        """
+        known = self._memory.find(self._digest, questions)
+        new = [position for position in range(len(questions)) if position not in known]
+        done = len(known)
+        # Questions of like prompts stay together, so that what they share is read once.
+        for start in range(0, len(new), max(_KEPT_AT_ONCE, len(new) // 4)):
+            some = new[start : start + max(_KEPT_AT_ONCE, len(new) // 4)]
+
+            def advance(fraction: float, done: int = done, size: int = len(some)) -> None:
+                progress((done + fraction * size) / len(questions))
+
+            responses = ask(
+                self._model(),
+                [questions[position] for position in some],
+                eos_ids=self._tokenizer.eos_ids,
+                pad_id=self._tokenizer.pad_id,
+                progress=advance,
+                decode=self._tokenizer.decode,
+            )
+            known |= dict(zip(some, responses, strict=True))
+            pairs = [(questions[position], known[position]) for position in some]
+            self._memory.keep(self._digest, [pair for pair in pairs if _finite(pair[1])])
+            done += len(some)
+            self.asked += len(some)
+        progress(1.0)
+        return [known[position] for position in range(len(questions))]
 
     def _prepare(self, item: Item, prompt: Prompt, *, generate: bool) -> _Prepared:
+        if item.context is not None:
+            return self._prepare_context(item)
+        return self._prepare_chat(item, prompt, generate=generate)
+
+    def _prepare_context(self, item: Item) -> _Prepared:
+        """The item's exact text, tokenised as lm-evaluation-harness does."""
+        tokenizer, context = self._tokenizer, item.context or ""
+        if item.kind is ItemKind.TEXT:
+            pairs = windows(tokenizer, item.reference)
+            return _Prepared(item, tuple(Question(p, [a]) for p, a in pairs), (item.reference,))
+        if item.kind is ItemKind.ANSWER:
+            limit = item.most_tokens or LONGEST_ANSWER_TOKENS
+            room = tokenizer.context_length - limit
+            prompt = (tokenizer.encode(context) or [tokenizer.prefix_id])[-room:]
+            return _Prepared(item, (Question(prompt, (), limit, item.stops),), ())
+        choices = (item.reference, *(choice for choice in item.choices if choice != item.reference))
+        pairs = [continuation(tokenizer, context, choice) for choice in choices]
+        shared = len({tuple(prompt) for prompt, _ in pairs}) == 1
+        if shared:
+            return _Prepared(item, (Question(pairs[0][0], [answer for _, answer in pairs]),), choices)
+        return _Prepared(item, tuple(Question(prompt, [answer]) for prompt, answer in pairs), choices)
+
+    def _prepare_chat(self, item: Item, prompt: Prompt, *, generate: bool) -> _Prepared:
         """The item in tokens, with fewer examples where the context has no room for all of them."""
         others = item.choices if generate else ()
         choices = (item.reference, *(choice for choice in others if choice != item.reference))
+        if not item.reference:
+            choices = ()
         for shots in range(prompt.shots, -1, -1):
             messages = self._book.messages(item, replace(prompt, shots=shots))
             pairs = [encode_answer(self._tokenizer, (*messages, Message("assistant", c))) for c in choices]
             answers = [answer for _, answer in pairs]
+            asked = pairs[0][0] if pairs else self._tokenizer.prompt_ids(messages)
             limit = self._longest_answer(item, answers) if generate else 0
-            question = Question(pairs[0][0], answers, limit)
+            question = Question(asked, answers, limit)
             if _room(self._tokenizer, question) >= 0:
                 break
-        return _Prepared(item, question, choices)
+        return _Prepared(item, (question,), choices)
 
     def _longest_answer(self, item: Item, answers: Sequence[Sequence[int]]) -> int:
-        if item.kind is ItemKind.CHOICE:
+        if item.kind in (ItemKind.CHOICE, ItemKind.CLOZE, ItemKind.TEXT):
             return 0
+        if item.most_tokens:
+            return min(item.most_tokens, LONGEST_ANSWER_TOKENS)
         if item.kind is ItemKind.LABEL:
             return max(map(len, answers)) + _LABEL_SLACK_TOKENS
+        if not answers:
+            return LONGEST_ANSWER_TOKENS // 2
         wanted = math.ceil(len(answers[0]) * _ANSWER_TO_REFERENCE)
         return min(max(wanted, _LEAST_ANSWER_TOKENS), LONGEST_ANSWER_TOKENS)
 
-    def _outcome(self, prepared: _Prepared, response: Response) -> Outcome:
-        item, scores = prepared.item, response.scores
-        losses = dict(zip(prepared.choices, (-score.log_likelihood for score in scores), strict=True))
-        if not all(map(math.isfinite, losses.values())):
+    def _outcome(self, prepared: _Prepared, responses: Sequence[Response]) -> Outcome:
+        item = prepared.item
+        if not all(map(_finite, responses)):
             raise ModelError(
                 f"The model's scores for item {item.item_id} are not finite: its weights are damaged, or its "
                 "training diverged.",
                 reason="SCORES_NOT_FINITE",
                 metadata={"item": item.item_id},
             )
-        reference = tuple(prepared.question.answer_ids[0])
-        prompt_ids = tuple(prepared.question.prompt_ids)
-        self.forced[item.item_id] = Forced(prompt_ids, reference, scores[0].top1_ids)
-        answer = response.answer
+        scores = [score for response in responses for score in response.scores]
+        if item.kind is ItemKind.TEXT:
+            total = -math.fsum(score.log_likelihood for score in scores)
+            return Outcome(item, None, total, sum(len(score.top1_ids) for score in scores))
+        references = [tuple(ids) for question in prepared.questions for ids in question.answer_ids]
+        losses = dict(zip(prepared.choices, (-score.log_likelihood for score in scores), strict=True))
+        sizes = dict(zip(prepared.choices, map(len, references), strict=True))
+        if references:
+            asked = tuple(prepared.questions[0].prompt_ids)
+            self.forced[item.item_id] = Forced(asked, references[0], scores[0].top1_ids)
+        answer = responses[0].answer
         return Outcome(
             item=item,
-            answer=None if answer is None else self._tokenizer.decode(answer.ids).strip(),
-            loss_sum=losses[item.reference],
-            loss_tokens=len(reference),
+            answer=None if answer is None else self._text(item, answer.ids),
+            loss_sum=losses[item.reference] if references else 0.0,
+            loss_tokens=len(references[0]) if references else 0,
             choice_losses=tuple(losses[choice] for choice in item.choices if choice in losses),
             truncated=answer is not None and not answer.finished,
+            greedy=bool(references) and scores[0].top1_ids == references[0],
+            choice_tokens=tuple(sizes[choice] for choice in item.choices if choice in sizes),
         )
+
+    def _text(self, item: Item, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(ids)
+        if item.context is None:
+            return text.strip()
+        for stop in item.stops:
+            text = text.split(stop)[0]
+        return text
 
 
 def fits(tokenizer: ChatTokenizer, item: Item) -> bool:
     """Whether the model's context has room for the item without examples, and for an answer to it."""
-    asker = Asker(None, tokenizer, ExampleBook(()))
+    if item.context is not None:
+        return True  # cut from the left, or read in windows, as task files want it
+    asker = Asker(lambda: None, tokenizer, ExampleBook(()))
     return _room(tokenizer, asker.question(item)) >= 0
 
 
+def _finite(response: Response) -> bool:
+    return all(math.isfinite(score.log_likelihood) for score in response.scores)
+
+
 def _room(tokenizer: ChatTokenizer, question: Question) -> int:
-    longest = max(max(map(len, question.answer_ids)), question.max_new_tokens)
+    longest = max([*map(len, question.answer_ids), question.max_new_tokens])
     return tokenizer.context_length - len(question.prompt_ids) - longest
 
 

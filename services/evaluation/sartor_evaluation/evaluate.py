@@ -1,33 +1,44 @@
 """The work of an evaluation job, in a child process: from staged files to reports, results and figures."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sartor_datasets.reference_outputs import ReferenceOutput, write_reference_outputs
 from sartor_models.errors import ModelError
 from sartor_models.tokenizer import load_tokenizer
 from sartor_platform.errors import FailedPrecondition, InvalidArgument
 from sartor_platform.worker import Report as Progress
 
+from sartor_evaluation.answer_cache import AnswerCache
 from sartor_evaluation.asking import fits
 from sartor_evaluation.findings import find
-from sartor_evaluation.gates import GateVerdict, judge, rule_from_json
-from sartor_evaluation.items import HELD_OUT, Item
+from sartor_evaluation.gates import Baseline, GateVerdict, Rule, RuleResult, judge, rule_from_json
+from sartor_evaluation.harness.task_files import BadTaskFile
+from sartor_evaluation.items import GENERAL, HELD_OUT, Item
+from sartor_evaluation.metrics.similarity import NoEmbeddings
 from sartor_evaluation.open_models import opener
+from sartor_evaluation.outputs import Written, write
+from sartor_evaluation.overlap_check import TrainingText, overlapping
 from sartor_evaluation.prompt_search import FewShotSearch
 from sartor_evaluation.prompts import Choice, ExampleBook, NoExamples, Prompt
+from sartor_evaluation.remote import RemoteModel
 from sartor_evaluation.report import Report
-from sartor_evaluation.report_page import render
-from sartor_evaluation.results import rows, write_json_lines, write_parquet
-from sartor_evaluation.run import Answered, Candidate, ModelFiles, Plan, by_suite, run
+from sartor_evaluation.run import Answered, Candidate, ModelFiles, Plan, Source, by_suite, run
+from sartor_evaluation.stream import evaluate_stream, is_stream
+from sartor_evaluation.suite_items import SuiteItems, suite_items
 from sartor_evaluation.suites import UnusableItems, curated_items, general_items, read_client_items, sample
+from sartor_evaluation.supplied import SuppliedAnswers
 
 _MOST_EXAMPLES = 20_000
 """Of a larger training split a fixed sample serves as examples: more would hardly find better ones."""
+_MOST_FAILED = 0.5
+"""Where more items than this share have no answer, there is nothing to say of a candidate."""
+
+
+class TooManyFailed(RuntimeError):
+    """A candidate failed at most of the items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class _Splits:
     held_out: list[Item]
     validation: list[Item]
     train: list[Item]
+    suites: dict[str, SuiteItems] = field(default_factory=dict)
 
 
 def evaluate(task: Mapping[str, Any], folder: Path, report: Progress) -> dict[str, Any]:
@@ -43,54 +55,92 @@ def evaluate(task: Mapping[str, Any], folder: Path, report: Progress) -> dict[st
 
     Raises:
         InvalidArgument: UNUSABLE_ITEMS, the suite is empty or an item cannot be asked.
-        FailedPrecondition: a model cannot be loaded, or examples are wanted and there are none.
+        FailedPrecondition: a model cannot be loaded, examples are wanted and there are none, or a candidate
+            failed at most items.
     """
     started = time.monotonic()
+    (folder / "models").mkdir()
     try:
-        splits = _splits(task)
-        models = {key: _model(value) for key, value in task["models"].items()}
-        held_out, too_long = _those_that_fit(splits.held_out, models)
-        plan = Plan(
-            candidates=tuple(_candidate(value, models) for value in task["candidates"]),
-            held_out=held_out,
-            general=general_items() if task["general_suite"] else (),
-            validation=splits.validation,
-            search=_search(task["few_shot"]),
-        )
-        (folder / "models").mkdir()
-        answered = run(plan, opener(ExampleBook(splits.train), folder / "models"), _reporter(report, started))
-        report(0.99, stage="statistics and reports", eta_seconds=2.0)
-        return _write(task, folder, answered, too_long, started)
-    except (UnusableItems, NoExamples) as error:
+        if is_stream(task):
+            return evaluate_stream(task, folder, report)
+        return _evaluate(task, folder, report, started)
+    except (UnusableItems, NoExamples, BadTaskFile) as error:
         raise InvalidArgument(str(error), reason="UNUSABLE_ITEMS") from error
+    except NoEmbeddings as error:
+        raise FailedPrecondition(str(error), reason="METRIC_NOT_INSTALLED") from error
+    except TooManyFailed as error:
+        raise FailedPrecondition(str(error), reason="CANDIDATE_FAILED") from error
     except ModelError as error:
         raise FailedPrecondition(str(error), reason=error.reason, metadata=error.metadata) from error
+
+
+def _evaluate(task: Mapping[str, Any], folder: Path, report: Progress, started: float) -> dict[str, Any]:
+    splits = _splits(task)
+    models = {key: _model(value) for key, value in task["models"].items()}
+    held_out, too_long = _those_that_fit(splits.held_out, models)
+    plan = Plan(
+        candidates=tuple(_candidate(value, models) for value in task["candidates"]),
+        held_out=held_out,
+        general=general_items() if task["general_suite"] == "builtin" else (),
+        validation=splits.validation,
+        search=_search(task["few_shot"]),
+        suites={name: suite.items for name, suite in splits.suites.items()},
+    )
+    memory = AnswerCache(Path(task["memory"]), task["memory_bytes"]) if task.get("memory") else None
+    open_model = opener(ExampleBook(splits.train), folder / "models", memory)
+    answered = run(plan, open_model, _reporter(report, started))
+    _check_failures(answered)
+    report(0.99, stage="statistics and reports", eta_seconds=2.0)
+    table = by_suite(answered)
+    findings = find(table, wanted=_wanted(task, splits))
+    overlap = _overlap(plan, splits, asked_of_curation=not task["items"])
+    verdict = _judge(task, findings, overlap)
+    made = Report(
+        about=task["about"],
+        answered=answered,
+        table=table,
+        findings=findings,
+        verdict=verdict,
+        too_long=too_long,
+        seconds=time.monotonic() - started,
+        overlap=overlap,
+    )
+    return write(Written(made, folder, task["reference_candidate"]))
 
 
 def _splits(task: Mapping[str, Any]) -> _Splits:
     curated = Path(task["curated"]) if task["curated"] else None
     train = curated_items(curated, "train") if curated else []
     validation = curated_items(curated, "validation") if curated else []
+    suites = {name: suite_items(name, value) for name, value in task.get("suites", {}).items()}
     if task["items"]:
         held_out = read_client_items(Path(task["items"]))
-    else:
+    elif task.get("ask_test_split", True):
         held_out = curated_items(curated, "test") if curated else []
-    if not held_out:
+    else:
+        held_out = []
+    if not held_out and not suites:
         raise UnusableItems(
             "the suite is empty: the test split of the curation has no question with an answer; give the "
             "data a larger test share, or mark records with the attribute split = test"
         )
     # A search needs questions; of the training split each is asked without itself among its examples.
-    return _Splits(sample(held_out, task["max_items"]), validation or train, sample(train, _MOST_EXAMPLES))
-
-
-def _model(value: Mapping[str, str]) -> ModelFiles:
-    return ModelFiles(
-        value["name"], Path(value["base"]), Path(value["version"]) if value["version"] else None
+    return _Splits(
+        sample(held_out, task["max_items"]), validation or train, sample(train, _MOST_EXAMPLES), suites
     )
 
 
-def _candidate(value: Mapping[str, Any], models: Mapping[str, ModelFiles]) -> Candidate:
+def _model(value: Mapping[str, Any]) -> Source:
+    if value.get("answers"):
+        return SuppliedAnswers(value["name"], Path(value["answers"]))
+    if value.get("url"):
+        names = ("name", "url", "model", "key", "timeout_seconds", "retries", "concurrency")
+        return RemoteModel(**{name: value[name] for name in names})
+    version = Path(value["version"]) if value["version"] else None
+    return ModelFiles(value["name"], Path(value["base"]), version, value.get("digest", ""))
+
+
+def _candidate(value: Mapping[str, Any], models: Mapping[str, Source]) -> Candidate:
     shots = int(value["shots"])
     return Candidate(value["id"], models[value["model"]], None if shots < 0 else Prompt(shots))
 
@@ -104,14 +154,28 @@ def _search(value: Mapping[str, Any]) -> FewShotSearch:
     )
 
 
-def _those_that_fit(items: Sequence[Item], models: Mapping[str, ModelFiles]) -> tuple[list[Item], list[str]]:
+def _those_that_fit(items: Sequence[Item], models: Mapping[str, Source]) -> tuple[list[Item], list[str]]:
     """The items that every model's context has room for, and the ids of the others."""
-    tokenizers = [load_tokenizer(base) for base in {model.base for model in models.values()}]
+    bases = {model.base for model in models.values() if isinstance(model, ModelFiles)}
+    tokenizers = [load_tokenizer(base) for base in bases]
     too_long = [item.item_id for item in items if not all(fits(tokenizer, item) for tokenizer in tokenizers)]
     fitting = [item for item in items if item.item_id not in set(too_long)]
-    if not fitting:
+    if items and not fitting:
         raise UnusableItems(f"all {len(items)} items are longer than the model's context; shorten them")
     return fitting, too_long
+
+
+def _check_failures(answered: Sequence[Answered]) -> None:
+    for one in answered:
+        for suite, outcomes in one.outcomes.items():
+            why = [outcome.failure for outcome in outcomes if outcome.failure]
+            if outcomes and len(why) > _MOST_FAILED * len(outcomes):
+                most = max(sorted(set(why)), key=why.count)
+                raise TooManyFailed(
+                    f"{one.candidate.candidate_id} failed at {len(why)} of {len(outcomes)} items of "
+                    f"the {suite} "
+                    f"suite, mostly because: {most}"
+                )
 
 
 def _reporter(report: Progress, started: float) -> Any:
@@ -123,65 +187,43 @@ def _reporter(report: Progress, started: float) -> Any:
     return tell
 
 
-def _write(
-    task: Mapping[str, Any], folder: Path, answered: Sequence[Answered], too_long: list[str], started: float
-) -> dict[str, Any]:
-    table = by_suite(answered)
-    findings = find(table)
-    verdict = _judge(task, findings)
-    report = Report(
-        about=task["about"],
-        answered=answered,
-        table=table,
-        findings=findings,
-        verdict=verdict,
-        too_long=too_long,
-        seconds=time.monotonic() - started,
-    ).to_json()
-    found = rows(table)
-    (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, allow_nan=False), "utf-8")
-    (folder / "report.html").write_text(render(report), "utf-8")
-    write_parquet(folder / "results.parquet", found)
-    write_json_lines(folder / "results.jsonl", found)
-    reference_outputs = _write_reference_outputs(task, folder, answered)
-    return {
-        "report": str(folder / "report.json"),
-        "report_page": str(folder / "report.html"),
-        "results": str(folder / "results.parquet"),
-        "item_results": str(folder / "results.jsonl"),
-        "reference_outputs": reference_outputs,
-        "findings": {name: report[name] for name in ("scores", "comparisons", "verdict")},
-    }
+def _wanted(task: Mapping[str, Any], splits: _Splits) -> dict[str, Sequence[str]]:
+    """suite -> the metrics that were asked for, by the evaluation, the suite, or a rule of the gate."""
+    chosen: dict[str, list[str]] = {HELD_OUT: list(task.get("metrics", ()))}
+    chosen |= {name: list(suite.metrics) for name, suite in splits.suites.items()}
+    for rule in task["rules"]:
+        if chosen.get(rule["suite"]):
+            chosen[rule["suite"]].append(rule["metric"])
+    return {suite: names for suite, names in chosen.items() if names}
 
 
-def _judge(task: Mapping[str, Any], findings: Any) -> GateVerdict | None:
+def _overlap(plan: Plan, splits: _Splits, *, asked_of_curation: bool) -> dict[str, list[str]]:
+    """suite -> items that the training split has too. Only suites with any."""
+    if not splits.train:
+        return {}
+    training = TrainingText(item.subject for item in splits.train)
+    suites: dict[str, Sequence[Item]] = {GENERAL: plan.general, **plan.suites}
+    if not asked_of_curation:  # curation itself keeps its splits apart
+        suites[HELD_OUT] = plan.held_out
+    found = {name: overlapping(items, training) for name, items in suites.items()}
+    return {name: ids for name, ids in found.items() if ids}
+
+
+def _judge(
+    task: Mapping[str, Any], findings: Any, overlap: Mapping[str, Sequence[str]]
+) -> GateVerdict | None:
     rules = [rule_from_json(rule) for rule in task["rules"]]
-    return judge(rules, findings) if rules else None
+    if not rules:
+        return None
+    verdict = judge(rules, findings, correction=task.get("correction", "none"))
+    blocked = tuple(_overlap_result(suite, ids) for suite, ids in overlap.items())
+    return GateVerdict(verdict.passed and not blocked, (*verdict.rules, *blocked))
 
 
-def _write_reference_outputs(task: Mapping[str, Any], folder: Path, answered: Sequence[Answered]) -> str:
-    """The forced tokens of the candidate that the task names, or "" where it names none."""
-    for one in answered:
-        if one.candidate.candidate_id == task["reference_candidate"]:
-            path = folder / "reference_outputs.jsonl"
-            write_reference_outputs(path, one.candidate.model.name, _reference_outputs(one))
-            return str(path)
-    return ""
-
-
-def _reference_outputs(answered: Answered) -> list[ReferenceOutput]:
-    outputs = []
-    for outcome in answered.outcomes[HELD_OUT]:
-        item, forced = outcome.item, answered.forced[outcome.item.item_id]
-        outputs.append(
-            ReferenceOutput(
-                item_id=item.item_id,
-                messages=tuple({"role": m.role, "content": m.content} for m in item.messages),
-                answer=item.reference,
-                prompt_token_ids=forced.prompt_ids,
-                answer_token_ids=forced.answer_ids,
-                top1_token_ids=forced.top1_ids,
-                answer_loss_sum=outcome.loss_sum,
-            )
-        )
-    return outputs
+def _overlap_result(suite: str, ids: Sequence[str]) -> RuleResult:
+    rule = Rule("training_overlap", suite, Baseline.NOTHING, None, 0.0, None)
+    shown = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
+    text = (
+        f"{len(ids)} questions of the {suite} suite are in the training data ({shown}): take them out of one"
+    )
+    return RuleResult(rule, False, float(len(ids)), None, text)

@@ -1,31 +1,48 @@
 """What is asked (an item), and what one candidate made of it (an outcome)."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from sartor_datasets.records import Message
 
 HELD_OUT = "held_out"
 GENERAL = "general"
+_NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
 
 
 class ItemKind(StrEnum):
-    """How an item is answered: in free text, with one of a fixed set of labels, or by picking a choice."""
+    """How an item is answered: in free text, with one of a fixed set of labels, by picking a choice; or not
+    at
+    all: CLOZE asks whether the model would go on with just the reference, TEXT how likely it finds it.
+    """
 
     ANSWER = "answer"
     LABEL = "label"
     CHOICE = "choice"
+    CLOZE = "cloze"
+    TEXT = "text"
+
+
+class Matches(Protocol):
+    """Decides whether an answer is right."""
+
+    def matches(self, answer: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One question with its reference.
 
-    `messages` is the prompt (system and user, perhaps earlier turns); `reference` what a good answer says.
-    For LABEL items `choices` are all labels and `reference` the right one as the model should write it; for
-    CHOICE items `choices` are the texts to pick from and `reference` is one of them. Items of one `cluster`
-    are not independent (near duplicates, one conversation) and are resampled together.
+    `messages` is the prompt (system and user, perhaps earlier turns); `reference` what a good answer says,
+    empty where only `pattern` (a regular expression) or `schema` (a JSON Schema) says what is good. For LABEL
+    items `choices` are all labels and `reference` the right one as the model should write it; for CHOICE
+    items
+    `choices` are the texts to pick from and `reference` is one of them. Items of one `cluster` are not
+    independent (near duplicates, one conversation) and are resampled together.
     """
 
     item_id: str
@@ -40,13 +57,26 @@ class Item:
     attributes: Mapping[str, str] = field(default_factory=dict)
     bare_text: str = ""
     """The question without the instruction around it, where that is known: what similarity is measured on."""
+    pattern: str = ""
+    schema: str = ""
+    context: str | None = None
+    """The exact text to continue, instead of the messages in the chat format: task files say every
+    character."""
+    stops: tuple[str, ...] = ()
+    """With `context`: where an answer ends."""
+    most_tokens: int = 0
+    """Longest answer; 0 lets it be half as long again as the reference."""
+    matching: tuple[Matches, ...] = ()
+    """How a task file decides that an answer is right, one a filter pipeline."""
+    choice_sizes: tuple[str, ...] = ()
+    """The choices without the space before them, where that does not count for their length."""
 
     def __post_init__(self) -> None:
         if not self.messages:
             raise ValueError(f"item {self.item_id} has no prompt message")
-        if not self.reference:
+        if not self.reference and (self.kind is not ItemKind.ANSWER or not (self.pattern or self.schema)):
             raise ValueError(f"item {self.item_id} has no reference answer")
-        if self.kind is not ItemKind.ANSWER and self.reference not in self.choices:
+        if self.kind in (ItemKind.LABEL, ItemKind.CHOICE) and self.reference not in self.choices:
             raise ValueError(f"item {self.item_id}: its reference is not among its choices")
 
     @property
@@ -60,6 +90,11 @@ class Item:
         return self.label or self.attributes.get("intent", "") or self.attributes.get("group", "")
 
     @property
+    def measured_choices(self) -> tuple[str, ...]:
+        """The choices as their length is measured."""
+        return self.choice_sizes or self.choices
+
+    @property
     def question(self) -> str:
         """The last user message: what a reader of a report wants to see."""
         return next(
@@ -71,9 +106,11 @@ class Item:
 class Outcome:
     """What one candidate made of one item.
 
-    `answer` is None where nothing was generated (CHOICE items). `loss_sum` is in nats over the reference's
-    `loss_tokens` tokens, end of turn included. `choice_losses` has a sum in nats for each of the item's
-    choices.
+    `answer` is None where nothing was written (CHOICE items). `loss_sum` is in nats over the reference's
+    `loss_tokens` tokens, end of turn included; 0 tokens where the candidate tells no probabilities.
+    `choice_losses` has a sum in nats for each of the item's choices. `greedy` says whether the model would
+    have
+    written just the reference. `failure` says why there is nothing at all: such an outcome enters no metric.
     """
 
     item: Item
@@ -82,6 +119,9 @@ class Outcome:
     loss_tokens: int
     choice_losses: tuple[float, ...] = ()
     truncated: bool = False
+    failure: str = ""
+    greedy: bool = False
+    choice_tokens: tuple[int, ...] = ()
 
     @property
     def chosen(self) -> str:
@@ -89,13 +129,35 @@ class Outcome:
 
         Labels are compared by total probability (they are what the model would write); choices of a
         multiple-choice item by probability a character, as lm-evaluation-harness's acc_norm does, so that
-        long ones are not punished.
+        long ones are not punished. A candidate that only writes has chosen what its answer says.
         """
         if not self.choice_losses:
-            return ""
+            return self._written_choice()
         costs = self.choice_losses
         if self.item.kind is ItemKind.CHOICE:
             costs = tuple(
-                loss / max(len(text), 1) for loss, text in zip(costs, self.item.choices, strict=True)
+                loss / max(len(text), 1) for loss, text in zip(costs, self.item.measured_choices, strict=True)
             )
         return self.item.choices[min(range(len(costs)), key=costs.__getitem__)]
+
+    @property
+    def confidence(self) -> tuple[float, ...]:
+        """The choices' probabilities, made to add up to 1; empty where there are none."""
+        if not self.choice_losses:
+            return ()
+        least = min(self.choice_losses)
+        shares = [math.exp(least - loss) for loss in self.choice_losses]
+        return tuple(share / sum(shares) for share in shares)
+
+    def _written_choice(self) -> str:
+        said = _plain(self.answer or "")
+        return next((choice for choice in self.item.choices if _plain(choice) == said), "")
+
+
+def failed(item: Item, why: str) -> Outcome:
+    """The outcome of an item that has none."""
+    return Outcome(item, None, 0.0, 0, failure=why)
+
+
+def _plain(text: str) -> str:
+    return _NOT_WORD.sub(" ", text).strip().casefold()

@@ -1,16 +1,17 @@
 """The report as JSON: everything that was found, in a form that other programs and the report page read."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sartor_evaluation.estimates import CONFIDENCE, Estimate
-from sartor_evaluation.findings import Findings
+from sartor_evaluation.findings import ComparisonLine, Findings, ScoreLine
 from sartor_evaluation.gates import GateVerdict, RuleResult, rule_to_json
 from sartor_evaluation.items import Item, Outcome
-from sartor_evaluation.metrics.catalogue import METRICS
-from sartor_evaluation.metrics.compute import item_score
+from sartor_evaluation.metrics.catalogue import metrics
+from sartor_evaluation.metrics.compute import item_loss, item_score
+from sartor_evaluation.metrics.labels import per_class
 from sartor_evaluation.run import Answered
 
 SCHEMA_VERSION = 1
@@ -28,6 +29,7 @@ class Report:
     verdict: GateVerdict | None
     too_long: Sequence[str]
     seconds: float
+    overlap: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Values that `json.dumps` takes without NaN or infinity: what is not finite is null."""
@@ -38,27 +40,36 @@ class Report:
             "seconds": round(self.seconds, 1),
             "candidates": [_candidate(one) for one in self.answered],
             "suites": {suite: _suite(by_candidate) for suite, by_candidate in self.table.items()},
-            "metrics": self._metrics(),
-            "scores": [_with_estimate(line, "estimate") for line in self.findings.scores],
-            "comparisons": [_with_estimate(line, "difference") for line in self.findings.comparisons],
+            "metrics": metrics_json(dict.fromkeys(line.metric for line in self.findings.scores)),
+            "scores": [score_json(line) for line in self.findings.scores],
+            "comparisons": [comparison_json(line) for line in self.findings.comparisons],
             "slices": [_with_estimate(line, "estimate") for line in self.findings.slices],
             "verdict": None if self.verdict is None else verdict_json(self.verdict),
             "items_too_long": list(self.too_long),
+            "training_overlap": {suite: list(ids) for suite, ids in self.overlap.items()},
+            "failures": {suite: _failures(by_candidate) for suite, by_candidate in self.table.items()},
+            "classes": {suite: _classes(by_candidate) for suite, by_candidate in self.table.items()},
             "examples": {suite: _examples(by_candidate) for suite, by_candidate in self.table.items()},
         }
 
-    def _metrics(self) -> dict[str, Any]:
-        names = dict.fromkeys(line.metric for line in self.findings.scores)
-        return {
-            name: {
-                "title": METRICS[name].title,
-                "explanation": METRICS[name].explanation,
-                "better": METRICS[name].better.value,
-                "digits": METRICS[name].digits,
-                "highest": METRICS[name].highest,
-            }
-            for name in names
+
+def metrics_json(names: Iterable[str]) -> dict[str, Any]:
+    """What a reader needs to know of each metric."""
+    return {
+        name: {
+            "title": metrics()[name].title,
+            "explanation": metrics()[name].explanation,
+            "better": metrics()[name].better.value,
+            "digits": metrics()[name].digits,
+            "highest": metrics()[name].highest,
         }
+        for name in names
+    }
+
+
+def score_json(line: ScoreLine) -> dict[str, Any]:
+    """A score with its interval."""
+    return _with_estimate(line, "estimate")
 
 
 def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
@@ -66,6 +77,15 @@ def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
     if estimate is None:
         return None
     return {key: _finite(value) for key, value in asdict(estimate).items()}
+
+
+def comparison_json(line: ComparisonLine) -> dict[str, Any]:
+    """A paired difference with how sure it is."""
+    return {
+        **_with_estimate(line, "difference"),
+        "p_value": _finite(line.difference.p_value),
+        "minimum_detectable_effect": _finite(line.difference.minimum_detectable_effect),
+    }
 
 
 def verdict_json(verdict: GateVerdict) -> dict[str, Any]:
@@ -89,7 +109,7 @@ def _candidate(answered: Answered) -> dict[str, Any]:
     return {
         "id": answered.candidate.candidate_id,
         "model": answered.candidate.model.name,
-        "tuned": answered.candidate.model.version is not None,
+        "tuned": getattr(answered.candidate.model, "version", None) is not None,
         "prompt": {
             "shots": answered.prompt.shots,
             "choice": answered.prompt.choice.value if answered.prompt.shots else "",
@@ -128,9 +148,7 @@ def _examples(by_candidate: Mapping[str, Sequence[Outcome]]) -> dict[str, list[d
     """Items to look at: where the last candidate does worst, and where it differs most from the first."""
     names = list(by_candidate)
     last, first = by_candidate[names[-1]], by_candidate[names[0]]
-    worst = sorted(
-        range(len(last)), key=lambda i: (item_score(last[i]), -last[i].loss_sum / last[i].loss_tokens)
-    )
+    worst = sorted(range(len(last)), key=lambda i: (item_score(last[i]), -item_loss(last[i])))
     gains = [item_score(ours) - item_score(theirs) for ours, theirs in zip(last, first, strict=True)]
     ordered = sorted(range(len(gains)), key=gains.__getitem__)
     picked = {
@@ -154,9 +172,9 @@ def _example(item: Item, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
         "answers": [
             {
                 "candidate": name,
-                "answer": outcome.chosen if outcome.answer is None else outcome.answer,
+                "answer": outcome.failure or (outcome.chosen if outcome.answer is None else outcome.answer),
                 "score": item_score(outcome),
-                "loss": _finite(outcome.loss_sum / outcome.loss_tokens),
+                "loss": _finite(item_loss(outcome)),
             }
             for name, outcome in outcomes.items()
         ],
@@ -168,6 +186,24 @@ def _with_estimate(line: Any, field: str) -> dict[str, Any]:
         **{k: v for k, v in asdict(line).items() if k != field},
         field: estimate_json(getattr(line, field)),
     }
+
+
+def _failures(by_candidate: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, int]]:
+    """candidate -> why -> how often, for those who failed at something."""
+    found = {
+        name: _counts(o.failure for o in outcomes if o.failure) for name, outcomes in by_candidate.items()
+    }
+    return {name: counts for name, counts in found.items() if counts}
+
+
+def _classes(by_candidate: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """candidate -> confusion matrix and figures a label, where there are labels."""
+    found = {}
+    for name, outcomes in by_candidate.items():
+        labelled = [o for o in outcomes if metrics()["label_accuracy"].applies(o)]
+        if labelled:
+            found[name] = per_class(labelled)
+    return found
 
 
 def _counts(values: Any) -> dict[str, int]:

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sartor_evaluation.findings import item_slices
 from sartor_evaluation.items import Outcome
-from sartor_evaluation.metrics.compute import applicable, item_score, sums_of
+from sartor_evaluation.metrics.compute import applicable, item_loss, item_score, sums_of
+from sartor_evaluation.slices import item_slices
 
 _STRINGS = pa.map_(pa.string(), pa.string())
 _NUMBERS = pa.map_(pa.string(), pa.float64())
@@ -33,6 +33,12 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("metrics", _NUMBERS, nullable=False),
     pa.field("slices", _STRINGS, nullable=False),
     pa.field("cluster", pa.string(), nullable=False),
+    pa.field("failure", pa.string(), nullable=False),
+    pa.field("loss", pa.float64(), nullable=False),
+    pa.field("choices", pa.list_(pa.string()), nullable=False),
+    pa.field("choice_losses", pa.list_(pa.float64()), nullable=False),
+    pa.field("choice_tokens", pa.list_(pa.int32()), nullable=False),
+    pa.field("greedy", pa.bool_(), nullable=False),
 ]
 
 RESULT_SCHEMA: pa.Schema = pa.schema(_FIELDS)
@@ -42,15 +48,15 @@ RESULT_SCHEMA: pa.Schema = pa.schema(_FIELDS)
 def rows(answered: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> list[dict[str, Any]]:
     """One row a suite, candidate and item, the worst first: lowest score, then highest loss a token."""
     found = [
-        _row(suite, candidate, outcome)
+        row_of(suite, candidate, outcome)
         for suite, by_candidate in answered.items()
         for candidate, outcomes in by_candidate.items()
         for outcome in outcomes
     ]
-    return sorted(found, key=lambda row: (row["score"], -row["metrics"]["loss"], row["item_id"]))
+    return sorted(found, key=lambda row: (row["score"], -row["loss"], row["item_id"]))
 
 
-def _row(suite: str, candidate: str, outcome: Outcome) -> dict[str, Any]:
+def row_of(suite: str, candidate: str, outcome: Outcome) -> dict[str, Any]:
     item = outcome.item
     return {
         "suite": suite,
@@ -65,13 +71,19 @@ def _row(suite: str, candidate: str, outcome: Outcome) -> dict[str, Any]:
         "loss_sum": outcome.loss_sum,
         "loss_tokens": outcome.loss_tokens,
         "score": item_score(outcome),
-        "metrics": _item_metrics(outcome),
+        "metrics": item_metrics(outcome),
         "slices": item_slices(item),
         "cluster": item.cluster,
+        "failure": outcome.failure,
+        "loss": item_loss(outcome),
+        "choices": list(item.choices),
+        "choice_losses": list(outcome.choice_losses),
+        "choice_tokens": list(outcome.choice_tokens),
+        "greedy": outcome.greedy,
     }
 
 
-def _item_metrics(outcome: Outcome) -> dict[str, float]:
+def item_metrics(outcome: Outcome) -> dict[str, float]:
     """Every metric that has a meaning for one item alone."""
     found = {}
     for info in applicable([outcome]):
@@ -81,19 +93,41 @@ def _item_metrics(outcome: Outcome) -> dict[str, float]:
     return found
 
 
-def write_parquet(path: Path, found: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as RESULT_SCHEMA."""
+def table_of(found: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table of RESULT_SCHEMA."""
     columns: dict[str, list[Any]] = {name: [] for name in RESULT_SCHEMA.names}
     for row in found:
         for name, column in columns.items():
             value = row[name]
             column.append(list(value.items()) if isinstance(value, Mapping) else value)
-    pq.write_table(pa.Table.from_pydict(columns, schema=RESULT_SCHEMA), path, compression="zstd")
+    return pa.Table.from_pydict(columns, schema=RESULT_SCHEMA)
+
+
+def write_parquet(path: Path, found: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as RESULT_SCHEMA."""
+    pq.write_table(table_of(found), path, compression="zstd")
+
+
+_LISTED = (
+    "suite",
+    "item_id",
+    "candidate",
+    "prompt",
+    "reference",
+    "answer",
+    "metrics",
+    "slices",
+    "failure",
+    "score",
+)
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """What the service lists of a row."""
+    return json.dumps({name: row[name] for name in _LISTED}, ensure_ascii=False) + "\n"
 
 
 def write_json_lines(path: Path, found: Iterable[Mapping[str, Any]]) -> None:
     """Write what the service lists of each row, in the order given."""
-    shown = ("suite", "item_id", "candidate", "prompt", "reference", "answer", "metrics", "slices")
     with path.open("w", encoding="utf-8") as file:
-        for row in found:
-            file.write(json.dumps({name: row[name] for name in shown}, ensure_ascii=False) + "\n")
+        file.writelines(map(json_line, found))

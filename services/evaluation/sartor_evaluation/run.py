@@ -11,6 +11,8 @@ from sartor_evaluation.items import GENERAL, HELD_OUT, Item, Outcome
 from sartor_evaluation.metrics.compute import item_score
 from sartor_evaluation.prompt_search import FewShotSearch, Found, search_prompt
 from sartor_evaluation.prompts import ZERO_SHOT, Prompt
+from sartor_evaluation.remote import RemoteModel
+from sartor_evaluation.supplied import SuppliedAnswers
 
 _TYPICAL_EXAMPLE_CHARACTERS = 300
 _GENERATION_COST = 4  # a character written costs about as much as four read
@@ -18,11 +20,19 @@ _GENERATION_COST = 4  # a character written costs about as much as four read
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model on disk: a prepared base model and, for a tuned one, its adapter or full weights."""
+    """A model on disk: a prepared base model and, for a tuned one, its adapter or full weights. `digest`
+    names
+    the weights, so that answers can be remembered.
+    """
 
     name: str
     base: Path
     version: Path | None = None
+    digest: str = ""
+
+
+Source = ModelFiles | RemoteModel | SuppliedAnswers
+"""Where a candidate's answers come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +40,16 @@ class Candidate:
     """Who answers: a model under a prompt; without a prompt the best one is searched first."""
 
     candidate_id: str
-    model: ModelFiles
+    model: Source
     prompt: Prompt | None = ZERO_SHOT
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of whom. `held_out` may be any items; `validation` is only for searching prompts."""
+    """What is asked of whom. `held_out` may be any items; `validation` is only for searching prompts.
+    `suites`
+    are asked by name, as the general one without examples.
+    """
 
     candidates: tuple[Candidate, ...]
     held_out: Sequence[Item]
@@ -44,6 +57,12 @@ class Plan:
     validation: Sequence[Item] = ()
     search: FewShotSearch = field(default_factory=FewShotSearch)
     seed: int = 0
+    suites: Mapping[str, Sequence[Item]] = field(default_factory=dict)
+
+    @property
+    def without_examples(self) -> dict[str, Sequence[Item]]:
+        """Suites that only candidates without examples take."""
+        return {name: items for name, items in {GENERAL: self.general, **self.suites}.items() if items}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,7 @@ class Answered:
 
 
 class OpenModel(Answers, Protocol):
-    """A model that is loaded: it answers, and keeps the tokens of its last call by item id."""
+    """A candidate that is open: it answers, and keeps the tokens of its last call by item id."""
 
     forced: dict[str, Forced]
 
@@ -72,7 +91,7 @@ Report = Callable[[float, str, Mapping[str, float]], None]
 
 def run(
     plan: Plan,
-    open_model: Callable[[ModelFiles], AbstractContextManager[OpenModel]],
+    open_model: Callable[[Source], AbstractContextManager[OpenModel]],
     report: Report = lambda fraction, stage, figures: None,
 ) -> list[Answered]:
     """Answer everything; results in the order of the plan's candidates.
@@ -99,13 +118,15 @@ def _answer(plan: Plan, candidate: Candidate, opened: OpenModel, phases: "_Phase
             found = search_prompt(opened, plan.validation, plan.search, seed=plan.seed, progress=progress)
         prompt = found.best
     outcomes: dict[str, Sequence[Outcome]] = {}
-    with phases.phase(f"{name}: held-out items", _cost(plan.held_out, prompt.shots)) as progress:
-        outcomes[HELD_OUT] = opened.outcomes(plan.held_out, prompt, progress=progress)
-    forced = dict(opened.forced)
-    phases.figure(f"score_{name}", _mean_score(outcomes[HELD_OUT]))
-    if plan.general and not prompt.shots:
-        with phases.phase(f"{name}: general items", _cost(plan.general, 0)) as progress:
-            outcomes[GENERAL] = opened.outcomes(plan.general, ZERO_SHOT, progress=progress)
+    forced: dict[str, Forced] = {}
+    if plan.held_out:
+        with phases.phase(f"{name}: held-out items", _cost(plan.held_out, prompt.shots)) as progress:
+            outcomes[HELD_OUT] = opened.outcomes(plan.held_out, prompt, progress=progress)
+        forced = dict(opened.forced)
+        phases.figure(f"score_{name}", _mean_score(outcomes[HELD_OUT]))
+    for suite, items in plan.without_examples.items() if not prompt.shots else ():
+        with phases.phase(f"{name}: {suite} items", _cost(items, 0)) as progress:
+            outcomes[suite] = opened.outcomes(items, ZERO_SHOT, progress=progress)
     return Answered(candidate, prompt, outcomes, found, forced)
 
 
@@ -149,7 +170,7 @@ class _Phases:
         work = _cost(plan.held_out, shots)
         if candidate.prompt is None:
             return work + _search_cost(plan)
-        return work if shots or not plan.general else work + _cost(plan.general, 0)
+        return work if shots else work + sum(_cost(items, 0) for items in plan.without_examples.values())
 
     def at(self, stage: str) -> None:
         self._report(min(self._done / self._total, 0.99), stage, self._figures)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sartor.common.v1 import job_status_pb2
-from sartor.evaluation.v1 import evaluation_pb2, evaluation_service_pb2_grpc, gate_pb2
+from sartor.evaluation.v1 import evaluation_pb2, evaluation_service_pb2_grpc, gate_pb2, suite_pb2
 from sartor.evaluation.v1 import evaluation_service_pb2 as api
 from sartor_platform import jobs, orders
 from sartor_platform.grpc_server import Servicer
@@ -16,8 +16,9 @@ from sartor_platform.listing import parse_filter
 from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
-from sartor_evaluation import service_messages, store, usecases
-from sartor_evaluation.resources import EVALUATION, GATE, PROJECT, check_gate
+from sartor_evaluation import service_messages, store, suite_messages, usecases
+from sartor_evaluation.checks import check_gate, check_suite
+from sartor_evaluation.names import EVALUATION, GATE, PROJECT, SUITE
 
 _FINISHED = (
     job_status_pb2.JOB_STATE_SUCCEEDED,
@@ -43,6 +44,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._database = runtime.database
+        self._allowed = runtime.settings.allowed_urls
 
     def ApplyGate(self, request: api.ApplyGateRequest, context: Any) -> gate_pb2.Gate:
         """Makes or changes a gate."""
@@ -80,6 +82,42 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         shown = [service_messages.gate_of_order(order) for order in found]
         return api.ListGatesResponse(gates=shown, next_page_token=token)
 
+    def ApplySuite(self, request: api.ApplySuiteRequest, context: Any) -> suite_pb2.Suite:
+        """Makes or changes a suite."""
+        wanted = request.suite
+        spec = suite_messages.suite_spec(wanted)
+        check_suite(wanted.name, spec)
+        if request.validate_only:
+            return suite_messages.suite_message(wanted.name, spec)
+
+        def make() -> suite_pb2.Suite:
+            order = usecases.apply_suite(
+                tx, wanted.name, spec, generation=request.generation, etag=wanted.order.etag
+            )
+            return suite_messages.suite_of_order(order)
+
+        with self._database.transaction() as tx:
+            return once(tx, request.request_id, request, make, suite_pb2.Suite)
+
+    def GetSuite(self, request: api.GetSuiteRequest, context: Any) -> suite_pb2.Suite:
+        """Reads a suite."""
+        SUITE.parse(request.name)
+        with self._database.read() as connection:
+            return suite_messages.suite_of_order(usecases.get_suite(connection, request.name))
+
+    def ListSuites(self, request: api.ListSuitesRequest, context: Any) -> api.ListSuitesResponse:
+        """Lists the suites of a project."""
+        PROJECT.parse(request.parent, field="parent")
+        with self._database.read() as connection:
+            found, token = orders.list_orders(
+                connection,
+                f"{request.parent}/suites/",
+                page_size=request.page_size,
+                page_token=request.page_token,
+            )
+        shown = [suite_messages.suite_of_order(order) for order in found]
+        return api.ListSuitesResponse(suites=shown, next_page_token=token)
+
     def CreateEvaluation(
         self, request: api.CreateEvaluationRequest, context: Any
     ) -> evaluation_pb2.Evaluation:
@@ -87,11 +125,13 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         spec = service_messages.evaluation_spec(request.evaluation)
         if request.validate_only:
             with self._database.read() as connection:
-                usecases.inputs_of(connection, request.parent, spec)
+                usecases.inputs_of(connection, request.parent, spec, self._allowed)
             return service_messages.evaluation_message("", spec)
 
         def make() -> evaluation_pb2.Evaluation:
-            name = usecases.create_evaluation(tx, request.parent, spec)
+            name = usecases.create_evaluation(
+                tx, request.parent, spec, allowed_urls=self._allowed, priority=request.evaluation.priority
+            )
             return _evaluation(tx.connection, name)
 
         with self._database.transaction() as tx:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sartor.evaluation.v1 import evaluation_pb2, gate_pb2
@@ -20,17 +21,18 @@ from sartor_evaluation.announcements import (
 )
 from sartor_evaluation.gates import Baseline, Bound, Rule
 from sartor_evaluation.items import HELD_OUT
-from sartor_evaluation.resources import (
-    BASE_MODEL,
+from sartor_evaluation.names import BASE_MODEL
+from sartor_evaluation.resources import Evaluation
+from sartor_evaluation.specs import (
     Candidate,
-    Evaluation,
     EvaluationSpec,
     FewShotSpec,
     GateSpec,
     ItemSource,
+    ModelService,
 )
 
-_ITEM_FIELDS = ("id", "system", "prompt", "reference", "label")
+_ITEM_FIELDS = ("id", "system", "prompt", "reference", "label", "language", "cluster", "pattern", "schema")
 
 
 def gate_spec(gate: gate_pb2.Gate) -> GateSpec:
@@ -41,6 +43,8 @@ def gate_spec(gate: gate_pb2.Gate) -> GateSpec:
         max_items=gate.max_items,
         few_shot=_few_shot(gate.few_shot),
         rules=tuple(_rule(rule) for rule in gate.rules),
+        suites=tuple(gate.suites),
+        correction="holm" if gate.correction == gate_pb2.CORRECTION_HOLM else "none",
     )
 
 
@@ -53,6 +57,8 @@ def gate_message(name: str, spec: GateSpec, order: Order | None = None) -> gate_
         max_items=spec.max_items,
         few_shot=_few_shot_message(spec.few_shot),
         rules=[rule_message(rule) for rule in spec.rules],
+        suites=spec.suites,
+        correction=gate_pb2.Correction.Value(f"CORRECTION_{spec.correction.upper()}"),
     )
     if order is not None:
         message.order.CopyFrom(order_revision(order))
@@ -71,11 +77,13 @@ def evaluation_spec(evaluation: evaluation_pb2.Evaluation) -> EvaluationSpec:
         InvalidArgument: BAD_OBJECT_REFERENCE.
     """
     return EvaluationSpec(
-        candidates=tuple(_candidate(candidate) for candidate in evaluation.candidates),
+        candidates=tuple(candidate_of(candidate) for candidate in evaluation.candidates),
         items=_item_source(evaluation),
         general_suite=evaluation.general_suite,
         max_items=evaluation.max_items,
         few_shot=_few_shot(evaluation.few_shot),
+        suites=tuple(evaluation.suites),
+        metrics=tuple(evaluation.metrics),
     )
 
 
@@ -89,12 +97,14 @@ def evaluation_message(
         general_suite=spec.general_suite,
         max_items=spec.max_items,
         few_shot=_few_shot_message(spec.few_shot),
+        suites=spec.suites,
+        metrics=spec.metrics,
     )
     if spec.items.curation:
         message.curation = spec.items.curation
     elif spec.items.object is not None:
         message.items_object.CopyFrom(reference_message(spec.items.object))
-    else:
+    elif spec.items.inline:
         message.inline_items.items.extend(evaluation_pb2.Item(**item) for item in spec.items.inline)
     if evaluation is not None:
         _fill(message, evaluation, job)
@@ -125,41 +135,96 @@ def _fill(message: evaluation_pb2.Evaluation, evaluation: Evaluation, job: Job |
     for line in findings.get("scores", ()):
         estimate = estimate_message(line["estimate"])
         named = {name: line[name] for name in ("suite", "metric", "candidate")}
-        message.scores.append(evaluation_pb2.Score(**named, estimate=estimate))
+        message.scores.append(evaluation_pb2.Score(**named, estimate=estimate, failed=line.get("failed", 0)))
     for line in findings.get("comparisons", ()):
-        estimate = estimate_message(line["difference"])
-        named = {name: line[name] for name in ("suite", "metric", "candidate", "baseline", "verdict")}
-        message.comparisons.append(evaluation_pb2.Comparison(**named, difference=estimate))
+        message.comparisons.append(comparison_message(line))
     if findings.get("verdict") is not None:
         message.verdict.CopyFrom(verdict_message(findings["verdict"]))
 
 
-def _candidate(candidate: evaluation_pb2.Candidate) -> Candidate:
-    return Candidate(candidate.id, candidate.base_model or candidate.model_version, candidate.shots)
+def comparison_message(line: Mapping[str, Any]) -> evaluation_pb2.Comparison:
+    """A paired difference from report.comparison_json."""
+    named = {name: line[name] for name in ("suite", "metric", "candidate", "baseline", "verdict")}
+    return evaluation_pb2.Comparison(
+        **named,
+        difference=estimate_message(line["difference"]),
+        p_value=line.get("p_value") or 0.0,
+        adjusted_p_value=line.get("adjusted_p") or 0.0,
+        minimum_detectable_effect=line.get("minimum_detectable_effect") or 0.0,
+    )
+
+
+def candidate_of(candidate: evaluation_pb2.Candidate) -> Candidate:
+    """A candidate as a client names it.
+
+    Raises:
+        InvalidArgument: BAD_OBJECT_REFERENCE.
+    """
+    which = candidate.WhichOneof("model")
+    found = candidate.service
+    return Candidate(
+        id=candidate.id,
+        model=candidate.base_model or candidate.model_version,
+        shots=candidate.shots,
+        endpoint=candidate.endpoint,
+        service=ModelService(
+            found.url, found.model, found.key, found.timeout_seconds, found.retries, found.concurrency
+        )
+        if which == "service"
+        else None,
+        answers={answer.item_id: answer.text for answer in candidate.answers.answers},
+        answers_object=object_reference(candidate.answers_object, "answers_object")
+        if which == "answers_object"
+        else None,
+    )
 
 
 def _candidate_message(candidate: Candidate) -> evaluation_pb2.Candidate:
+    message = evaluation_pb2.Candidate(id=candidate.id, shots=candidate.shots)
     if BASE_MODEL.matches(candidate.model):
-        return evaluation_pb2.Candidate(id=candidate.id, base_model=candidate.model, shots=candidate.shots)
-    return evaluation_pb2.Candidate(id=candidate.id, model_version=candidate.model, shots=candidate.shots)
+        message.base_model = candidate.model
+    elif candidate.model:
+        message.model_version = candidate.model
+    elif candidate.endpoint:
+        message.endpoint = candidate.endpoint
+    elif candidate.service is not None:
+        message.service.CopyFrom(evaluation_pb2.ModelService(**asdict(candidate.service)))
+    elif candidate.answers_object is not None:
+        message.answers_object.CopyFrom(reference_message(candidate.answers_object))
+    else:
+        pairs = candidate.answers.items()
+        message.answers.answers.extend(evaluation_pb2.Answer(item_id=name, text=text) for name, text in pairs)
+    return message
+
+
+def object_reference(found: Any, field: str) -> ObjectReference:
+    """An object's reference.
+
+    Raises:
+        InvalidArgument: BAD_OBJECT_REFERENCE.
+    """
+    try:
+        return ObjectReference(found.uri, found.sha256, found.size_bytes)
+    except ManifestInvalid as error:
+        violation = FieldViolation(f"{field}.{error.path}", error.problem)
+        raise InvalidArgument(
+            f"{field} is not usable: {error}", reason="BAD_OBJECT_REFERENCE", violations=[violation]
+        ) from error
+
+
+def item_of(item: evaluation_pb2.Item) -> dict[str, Any]:
+    """An item's fields, as they are kept; what is empty is left out, but for the first five."""
+    found: dict[str, Any] = {name: getattr(item, name) for name in _ITEM_FIELDS}
+    found |= {"choices": list(item.choices), "slices": dict(item.slices)}
+    return {name: value for name, value in found.items() if value or name in _ITEM_FIELDS[:5]}
 
 
 def _item_source(evaluation: evaluation_pb2.Evaluation) -> ItemSource:
     which = evaluation.WhichOneof("items")
     if which == "inline_items":
-        items = evaluation.inline_items.items
-        return ItemSource(
-            inline=tuple({name: getattr(item, name) for name in _ITEM_FIELDS} for item in items)
-        )
+        return ItemSource(inline=tuple(map(item_of, evaluation.inline_items.items)))
     if which == "items_object":
-        found = evaluation.items_object
-        try:
-            return ItemSource(object=ObjectReference(found.uri, found.sha256, found.size_bytes))
-        except ManifestInvalid as error:
-            violation = FieldViolation(f"items_object.{error.path}", error.problem)
-            raise InvalidArgument(
-                f"items_object is not usable: {error}", reason="BAD_OBJECT_REFERENCE", violations=[violation]
-            ) from error
+        return ItemSource(object=object_reference(evaluation.items_object, "items_object"))
     return ItemSource(curation=evaluation.curation)
 
 
@@ -181,4 +246,6 @@ def _rule(rule: gate_pb2.Rule) -> Rule:
         at_least=rule.at_least if rule.HasField("at_least") else None,
         at_most=rule.at_most if rule.HasField("at_most") else None,
         bound=None if bound == "unspecified" else Bound(bound),
+        slice=rule.slice,
+        not_worse_by=rule.not_worse_by if rule.HasField("not_worse_by") else None,
     )

@@ -6,6 +6,7 @@ are paired: both candidates are measured on the same resampled items. Clusters (
 conversation) are drawn whole.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from sartor_evaluation.estimates import CONFIDENCE, Estimate
 from sartor_evaluation.metrics.sums import Array
 
 RESAMPLES = 4_000
+MOST_GROUPS = 4_096
+"""More clusters than these are put together at random: resampling random groups of clusters gives the same
+intervals in bounded memory.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,24 @@ def resample(clusters: Sequence[str], *, seed: int = 0, resamples: int = RESAMPL
     if not clusters:
         raise ValueError("no items to resample")
     names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    if len(names) > MOST_GROUPS:
+        return resample_groups(
+            np.array([group_of(name) for name in clusters], dtype=np.int64), MOST_GROUPS, seed, resamples
+        )
     membership = np.array([names[name] for name in clusters], dtype=np.int64)
-    count = len(names)
+    return resample_groups(membership, len(names), seed, resamples)
+
+
+def group_of(cluster: str) -> int:
+    """The random group of a cluster, the same in every run."""
+    digest = hashlib.blake2b(cluster.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % MOST_GROUPS
+
+
+def resample_groups(
+    membership: NDArray[np.int64], count: int, seed: int = 0, resamples: int = RESAMPLES
+) -> Resamples:
+    """Draw resamples of `count` groups; `membership` may be empty where only sums of groups are measured."""
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
     return Resamples(weights, membership)
@@ -74,14 +95,32 @@ def estimate(rows: Array, value: Callable[[Array], Array], resamples: Resamples)
     Where every item scores the same share (all right or all wrong) a bootstrap would claim certainty; then
     the exact binomial bound for that many clusters is used (the "rule of three").
     """
-    sums = resamples.cluster_sums(rows)
+    plain = bool(np.isin(rows, (0.0, 1.0)).all())
+    return estimate_of_sums(resamples.cluster_sums(rows), value, resamples, len(rows), plain=plain)
+
+
+def estimate_of_sums(
+    sums: Array,
+    value: Callable[[Array], Array],
+    resamples: Resamples,
+    items: int,
+    *,
+    plain: bool = False,
+) -> Estimate:
+    """As `estimate`, from the sums of each cluster: float64 [clusters, k].
+
+    Args:
+        plain: every item scores 0 or 1.
+    """
     centre = float(value(sums.sum(axis=0)))
     draws = value(resamples.weights @ sums)
     lower, upper = _interval(draws, resamples.clusters)
-    if lower == upper and centre in (0.0, 1.0) and np.isin(rows, (0.0, 1.0)).all():
+    error = _standard_error(draws, resamples.clusters)
+    if lower == upper and centre in (0.0, 1.0) and plain:
         doubt = 1 - ((1 - CONFIDENCE) / 2) ** (1 / resamples.clusters)
         lower, upper = (0.0, doubt) if centre == 0.0 else (1 - doubt, 1.0)
-    return Estimate(centre, lower, upper, resamples.items, resamples.clusters)
+        error = doubt / 2
+    return Estimate(centre, lower, upper, items, resamples.clusters, error)
 
 
 def difference(rows: Array, others: Array, value: Callable[[Array], Array], resamples: Resamples) -> Estimate:
@@ -95,10 +134,26 @@ def difference(rows: Array, others: Array, value: Callable[[Array], Array], resa
     if len(rows) != len(others):
         raise ValueError(f"a paired difference needs the same items: {len(rows)} and {len(others)} are given")
     ours, theirs = resamples.cluster_sums(rows), resamples.cluster_sums(others)
+    return difference_of_sums(ours, theirs, value, resamples, len(rows))
+
+
+def difference_of_sums(
+    ours: Array, theirs: Array, value: Callable[[Array], Array], resamples: Resamples, items: int
+) -> Estimate:
+    """As `difference`, from the sums of each cluster."""
     centre = float(value(ours.sum(axis=0)) - value(theirs.sum(axis=0)))
     draws = value(resamples.weights @ ours) - value(resamples.weights @ theirs)
     lower, upper = _interval(draws, resamples.clusters)
-    return Estimate(centre, lower, upper, resamples.items, resamples.clusters)
+    error = _standard_error(draws, resamples.clusters)
+    return Estimate(centre, lower, upper, items, resamples.clusters, error)
+
+
+def _standard_error(draws: Array, clusters: int) -> float:
+    """Of the draws, corrected for the bootstrap's factor (n - 1) / n."""
+    finite = draws[np.isfinite(draws)]
+    if clusters < 2 or finite.size < draws.size / 2:
+        return math.nan
+    return float(finite.std() * math.sqrt(clusters / (clusters - 1)))
 
 
 def _interval(draws: Array, clusters: int) -> tuple[float, float]:

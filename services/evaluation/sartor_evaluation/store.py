@@ -12,15 +12,8 @@ from sartor_platform import listing
 from sqlalchemy import Column, Connection, DateTime, Integer, MetaData, Row, Table, Text, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from sartor_evaluation.resources import (
-    BaseModel,
-    Curation,
-    Evaluation,
-    EvaluationSpec,
-    Inputs,
-    ModelVersion,
-    object_json,
-)
+from sartor_evaluation.resources import BaseModel, Curation, Evaluation, Inputs, ModelVersion
+from sartor_evaluation.specs import EvaluationSpec, object_json
 
 _METADATA = MetaData()
 _MOST_KNOWN = 10

@@ -5,6 +5,7 @@ suite.
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class UnusableItems(ValueError):
     """Items that cannot be asked; the message says which and why."""
 
 
-def curated_items(folder: Path, split: str) -> list[Item]:
+def curated_items(folder: Path, split: str, suite: str = HELD_OUT) -> list[Item]:
     """The items of one split of a curated snapshot staged in `folder`, in the file's order.
 
     Each record's messages end with the assistant's: that is the reference, what comes before is the prompt. A
@@ -32,7 +33,9 @@ def curated_items(folder: Path, split: str) -> list[Item]:
     choices = _written_labels(folder)
     items = []
     for batch in read_curated_folder(folder, split):
-        items += [item for record in batch_to_curated(batch) if (item := _item(record, choices)) is not None]
+        items += [
+            item for record in batch_to_curated(batch) if (item := _item(record, choices, suite)) is not None
+        ]
     return items
 
 
@@ -46,7 +49,7 @@ def _written_labels(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _item(curated: CuratedRecord, choices: tuple[str, ...]) -> Item | None:
+def _item(curated: CuratedRecord, choices: tuple[str, ...], suite: str) -> Item | None:
     record = curated.record
     messages = record.messages
     if len(messages) < 2 or messages[-1].role != "assistant" or not messages[-1].content:
@@ -54,7 +57,7 @@ def _item(curated: CuratedRecord, choices: tuple[str, ...]) -> Item | None:
     labelled = bool(record.label)
     return Item(
         item_id=record.record_id,
-        suite=HELD_OUT,
+        suite=suite,
         kind=ItemKind.LABEL if labelled else ItemKind.ANSWER,
         messages=messages[:-1],
         reference=messages[-1].content,
@@ -62,7 +65,7 @@ def _item(curated: CuratedRecord, choices: tuple[str, ...]) -> Item | None:
         label=record.label,
         cluster=record.attributes.get("group") or curated.cluster or record.record_id,
         language=curated.language,
-        attributes=record.attributes,
+        attributes={"source": record.source.rpartition("/")[2], **record.attributes},
         bare_text=record.text,
     )
 
@@ -75,59 +78,102 @@ def sample(items: Sequence[Item], count: int, *, seed: int = 0) -> list[Item]:
     return [items[position] for position in chosen]
 
 
-def client_items(values: Iterable[Mapping[str, Any]]) -> list[Item]:
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What good answers look like, for items that do not say it themselves."""
+
+    pattern: str = ""
+    schema: str = ""
+
+
+def client_items(
+    values: Iterable[Mapping[str, Any]], suite: str = HELD_OUT, expected: Expectation = Expectation()
+) -> list[Item]:
     """Items a client gave, with the fields of sartor.evaluation.v1.Item.
 
     Raises:
-        UnusableItems: none given, or one without prompt or reference, or an id given twice; all faults are
-        named.
+        UnusableItems: none given, or one that cannot be asked, or an id given twice; all faults are named.
     """
     rows = list(values)
     if not rows:
         raise UnusableItems("the suite is empty: give at least one item with a prompt and a reference")
-    labels = tuple(sorted({str(row["label"]) for row in rows if row.get("label")}))
+    labels = labels_of(rows)
     faults: list[str] = []
     items: dict[str, Item] = {}
     for number, row in enumerate(rows, start=1):
         item_id = str(row.get("id") or number)
-        reference = str(row.get("reference") or row.get("label") or "")
-        if not row.get("prompt"):
-            faults.append(f"item {item_id} has no prompt")
-        elif not reference:
-            faults.append(f"item {item_id} has neither reference nor label")
+        fault = _fault(row, expected)
+        if fault:
+            faults.append(f"item {item_id} {fault}")
         elif item_id in items:
             faults.append(f"item id {item_id} is given twice")
         else:
-            items[item_id] = _client_item(item_id, row, reference, labels)
-    if faults:
-        shown = "; ".join(faults[:20])
-        raise UnusableItems(shown + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
+            items[item_id] = client_item(item_id, row, labels, suite, expected)
+    raise_faults(faults)
     return list(items.values())
 
 
-def _client_item(item_id: str, row: Mapping[str, Any], reference: str, labels: tuple[str, ...]) -> Item:
+def raise_faults(faults: Sequence[str]) -> None:
+    """Raises UnusableItems with the first twenty, if there are any."""
+    if faults:
+        shown = "; ".join(faults[:20])
+        raise UnusableItems(shown + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
+
+
+def labels_of(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """All labels that occur, sorted."""
+    return tuple(sorted({str(row["label"]) for row in rows if row.get("label")}))
+
+
+def _fault(row: Mapping[str, Any], expected: Expectation) -> str:
+    """What is wrong with a client's item, or ""."""
+    given = row.get("reference") or row.get("label")
+    checkable = row.get("pattern") or row.get("schema") or expected.pattern or expected.schema
+    if not row.get("prompt"):
+        return "has no prompt"
+    if not given and (not checkable or row.get("choices")):
+        return "has neither reference nor label, and no pattern or schema says what is good"
+    if row.get("choices") and str(row.get("reference") or "") not in list(map(str, row["choices"])):
+        return "has a reference that is not among its choices"
+    return ""
+
+
+def client_item(
+    item_id: str,
+    row: Mapping[str, Any],
+    labels: tuple[str, ...],
+    suite: str = HELD_OUT,
+    expected: Expectation = Expectation(),
+) -> Item:
+    """One item from its fields."""
     system = (Message("system", str(row["system"])),) if row.get("system") else ()
     label = str(row.get("label") or "")
+    choices = labels if label else tuple(map(str, row.get("choices") or ()))
+    kind = ItemKind.LABEL if label else ItemKind.CHOICE if choices else ItemKind.ANSWER
     return Item(
         item_id=item_id,
-        suite=HELD_OUT,
-        kind=ItemKind.LABEL if label else ItemKind.ANSWER,
+        suite=suite,
+        kind=kind,
         messages=(*system, Message("user", str(row["prompt"]))),
-        reference=label or reference,
-        choices=labels if label else (),
+        reference=label or str(row.get("reference") or ""),
+        choices=choices,
         label=label,
         cluster=str(row.get("cluster") or item_id),
         language=str(row.get("language") or ""),
+        attributes={str(name): str(value) for name, value in (row.get("slices") or {}).items()},
+        pattern=str(row.get("pattern") or expected.pattern),
+        schema=str(row.get("schema") or expected.schema),
     )
 
 
-def read_client_items(path: Path) -> list[Item]:
+def read_client_items(path: Path, suite: str = HELD_OUT, expected: Expectation = Expectation()) -> list[Item]:
     """Client items from JSON lines.
 
     Raises:
         UnusableItems: as `client_items`, or a line that is not a JSON object.
     """
-    return client_items(_lines(path.read_text("utf-8").splitlines()))
+    with path.open(encoding="utf-8") as file:
+        return client_items(json_lines(file), suite, expected)
 
 
 def general_items() -> list[Item]:
@@ -149,17 +195,17 @@ def general_items() -> list[Item]:
             language=row["language"],
             attributes={"topic": row["topic"]},
         )
-        for row in _lines(text.splitlines())
+        for row in json_lines(text.splitlines())
     ]
 
 
-def _lines(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
+def json_lines(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise UnusableItems(f"line {number} is not JSON: {error}") from error
         if not isinstance(value, dict):
             raise UnusableItems(f"line {number} is not a JSON object with the fields of an item")

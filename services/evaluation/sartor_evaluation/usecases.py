@@ -4,11 +4,11 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
-from sartor_platform import orders, principal
+from sartor_platform import log, orders, principal
 from sartor_platform.errors import FieldViolation, IllegalTransition, InvalidArgument, NotFound
 from sartor_platform.jobs import Job, job_of
 from sartor_platform.names import new_id, new_run_id
@@ -17,26 +17,25 @@ from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection
 
 from sartor_evaluation import announcements, store
-from sartor_evaluation.resources import (
+from sartor_evaluation.checks import check_evaluation, check_gate, check_suite
+from sartor_evaluation.names import (
     BASE_MODEL,
     EVALUATION,
     JOB,
     SEARCH,
-    BaseModel,
-    Candidate,
-    Curation,
-    Evaluation,
-    EvaluationSpec,
-    GateSpec,
-    Inputs,
-    ItemSource,
-    ModelVersion,
-    PinnedModel,
-    check_evaluation,
-    check_gate,
     not_found,
     project_of,
 )
+from sartor_evaluation.resources import (
+    BaseModel,
+    Curation,
+    Evaluation,
+    Inputs,
+    ModelVersion,
+    PinnedModel,
+    PinnedSuite,
+)
+from sartor_evaluation.specs import Candidate, EvaluationSpec, GateSpec, ItemSource, SuiteSpec
 
 
 def apply_gate(tx: Transaction, name: str, spec: GateSpec, *, generation: int, etag: str) -> Order:
@@ -48,6 +47,26 @@ def apply_gate(tx: Transaction, name: str, spec: GateSpec, *, generation: int, e
     """
     check_gate(name, spec)
     return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
+
+
+def apply_suite(tx: Transaction, name: str, spec: SuiteSpec, *, generation: int, etag: str) -> Order:
+    """Make or change a suite.
+
+    Raises:
+        InvalidArgument: BAD_SUITE, with every fault.
+        Aborted: ETAG_MISMATCH, GENERATION_SUPERSEDED.
+    """
+    check_suite(name, spec)
+    return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
+
+
+def get_suite(connection: Connection, name: str) -> Order:
+    """Raises NotFound: SUITE_NOT_FOUND."""
+    order = orders.find(connection, name)
+    if order is None:
+        known = [one.name for one in orders.all_orders(connection, f"projects/{project_of(name)}/suites/")]
+        raise not_found("suite", name, known)
+    return order
 
 
 def get_gate(connection: Connection, name: str) -> Order:
@@ -96,9 +115,10 @@ def _evaluate_for_gate(
             Candidate("tuned", version.name, 0),
         ),
         items=ItemSource(curation=version.curation),
-        general_suite=spec.general_suite,
+        general_suite=spec.general_suite or "builtin",
         max_items=spec.max_items,
         few_shot=spec.few_shot,
+        suites=spec.suites,
     )
     models = {
         version.base_model: PinnedModel(version.base_model_manifest),
@@ -113,7 +133,9 @@ def _evaluate_for_gate(
             gate_revision=gate.revision,
             model_version=version.name,
             spec=wanted,
-            inputs=Inputs(models, version.curation, version.curated_manifest),
+            inputs=Inputs(
+                models, version.curation, version.curated_manifest, _known_suites(tx.connection, spec.suites)
+            ),
             run=run,
             generation=generation,
             create_time=tx.now,
@@ -122,14 +144,21 @@ def _evaluate_for_gate(
     )
 
 
-def create_evaluation(tx: Transaction, parent: str, spec: EvaluationSpec) -> str:
+def create_evaluation(
+    tx: Transaction,
+    parent: str,
+    spec: EvaluationSpec,
+    *,
+    allowed_urls: Collection[str] = (),
+    priority: int = 0,
+) -> str:
     """Evaluate because a client asked; returns the evaluation's name. Nothing follows from it.
 
     Raises:
         InvalidArgument: BAD_EVALUATION, with every fault.
         NotFound: a model or a curation that is not known, and which are.
     """
-    inputs = inputs_of(tx.connection, parent, spec)
+    inputs = inputs_of(tx.connection, parent, spec, allowed_urls)
     project = project_of(parent)
     evaluation = Evaluation(
         name=EVALUATION.format(project=project, evaluation=new_id()),
@@ -144,18 +173,22 @@ def create_evaluation(tx: Transaction, parent: str, spec: EvaluationSpec) -> str
         create_time=tx.now,
         created_by=principal.current(),
     )
-    _add(tx, evaluation)
+    _add(tx, evaluation, priority)
     return evaluation.name
 
 
-def inputs_of(connection: Connection, parent: str, spec: EvaluationSpec) -> Inputs:
+def inputs_of(
+    connection: Connection, parent: str, spec: EvaluationSpec, allowed_urls: Collection[str] = ()
+) -> Inputs:
     """Check the specification and find what it names. Raises: as create_evaluation."""
-    check_evaluation(parent, spec)
+    check_evaluation(parent, spec, allowed_urls)
     models: dict[str, PinnedModel] = {}
     curation, curated = spec.items.curation, None
     if curation:
         curated = _curation(connection, curation).manifest
     for candidate in spec.candidates:
+        if not candidate.model:
+            continue
         if BASE_MODEL.matches(candidate.model):
             models[candidate.model] = PinnedModel(_base_model(connection, candidate.model).manifest)
             continue
@@ -167,7 +200,27 @@ def inputs_of(connection: Connection, parent: str, spec: EvaluationSpec) -> Inpu
         text = "take examples from a training split: name a curation, or add a model version trained on one"
         violation = FieldViolation("candidates", text)
         raise InvalidArgument(f"shots {text}", reason="BAD_EVALUATION", violations=[violation])
-    return Inputs(models, curation, curated)
+    suites = tuple(_pinned_suite(connection, name) for name in spec.suites)
+    return Inputs(models, curation, curated, suites)
+
+
+def _pinned_suite(connection: Connection, name: str) -> PinnedSuite:
+    """Raises NotFound: SUITE_NOT_FOUND, CURATION_NOT_FOUND."""
+    order = get_suite(connection, name)
+    curation = SuiteSpec.from_json(order.spec).items.curation
+    curated = _curation(connection, curation).manifest if curation else None
+    return PinnedSuite(name, order.revision, curated)
+
+
+def _known_suites(connection: Connection, names: Sequence[str]) -> tuple[PinnedSuite, ...]:
+    """A gate's suites; one that is not there leaves its rules unmeasured, and so blocks."""
+    found = []
+    for name in names:
+        try:
+            found.append(_pinned_suite(connection, name))
+        except NotFound as error:
+            log.get().warning("gate.suite_missing", suite=name, error=error.message)
+    return tuple(found)
 
 
 def _base_model(connection: Connection, name: str) -> BaseModel:
@@ -191,7 +244,7 @@ def _curation(connection: Connection, name: str) -> Curation:
     return found
 
 
-def _add(tx: Transaction, evaluation: Evaluation) -> None:
+def _add(tx: Transaction, evaluation: Evaluation, priority: int = 0) -> None:
     store.add_evaluation(tx.connection, evaluation)
     tx.enqueue(
         JOB,
@@ -200,7 +253,7 @@ def _add(tx: Transaction, evaluation: Evaluation) -> None:
         run=evaluation.run,
         generation=evaluation.generation,
         revision=evaluation.gate_revision,
-        priority=1 if evaluation.gate else 0,
+        priority=1 if evaluation.gate else priority,
         parent=evaluation.gate,
     )
 

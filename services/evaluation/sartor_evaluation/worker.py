@@ -8,28 +8,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sartor_datasets.manifests import (
-    BaseModelManifest,
-    CuratedManifest,
-    ManifestFile,
-    ModelVersionManifest,
-    ObjectReference,
-)
-from sartor_datasets.model_files import stage_base_model, stage_files
 from sartor_platform import orders
 from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 from sqlalchemy import Connection
 
 from sartor_evaluation import usecases
-from sartor_evaluation.gates import rule_to_json
-from sartor_evaluation.resources import JOB, Evaluation, GateSpec, PinnedModel
+from sartor_evaluation.gates import Rule, rule_to_json, with_forgetting
+from sartor_evaluation.names import JOB
+from sartor_evaluation.resources import Evaluation
+from sartor_evaluation.specs import GateSpec
+from sartor_evaluation.staging import stage_candidates, stage_curated, stage_items, stage_suites
 
 _FILES = {
     "report": "report.json",
     "report_page": "report.html",
     "results": "results.parquet",
     "reference_outputs": "reference_outputs.jsonl",
+    "junit": "junit.xml",
 }
 
 
@@ -50,22 +46,26 @@ def stage_in(context: JobContext) -> dict[str, Any]:
     """Fetch models, curated splits and items; the task for `evaluate`."""
     with context.runtime.database.read() as connection:
         evaluation = usecases.get_evaluation(connection, context.job.resource)
-        rules = _rules(connection, evaluation)
+        gate = _gate(connection, evaluation)
+        suites = stage_suites(context, connection, evaluation)
     spec = evaluation.spec
-    keys = {name: f"model-{number}" for number, name in enumerate(evaluation.inputs.models)}
+    memory = context.runtime.settings.data_dir / "answers"
+    memory.mkdir(parents=True, exist_ok=True)
     return {
-        "candidates": [{"id": c.id, "model": keys[c.model], "shots": c.shots} for c in spec.candidates],
-        "models": {
-            key: _stage_model(context, name, evaluation.inputs.models[name], context.folder / key)
-            for name, key in keys.items()
-        },
-        "curated": _stage_curated(context, evaluation.inputs.curated),
-        "items": _stage_items(context, evaluation),
-        "general_suite": spec.general_suite,
+        **stage_candidates(context, evaluation),
+        "curated": stage_curated(context, evaluation.inputs.curated, context.folder / "curated"),
+        "items": stage_items(context, spec.items, context.folder / "items.jsonl"),
+        "ask_test_split": bool(spec.items.curation),
+        "suites": suites,
+        "metrics": list(spec.metrics),
+        "general_suite": "" if spec.general_suite == "none" else spec.general_suite,
         "max_items": spec.max_items,
         "few_shot": spec.few_shot.to_json(),
-        "rules": rules,
+        "rules": [] if gate is None else [rule_to_json(rule) for rule in _rules(gate)],
+        "correction": "none" if gate is None else gate.correction,
         "reference_candidate": "tuned" if evaluation.gate else "",
+        "memory": str(memory / "answers.db"),
+        "memory_bytes": context.runtime.settings.answer_cache_bytes,
         "about": _about(evaluation),
     }
 
@@ -79,53 +79,15 @@ def stage_out(context: JobContext, result: dict[str, Any]) -> Callable[[Transact
     return lambda tx: usecases.evaluation_succeeded(tx, name, result["findings"], objects, rows)
 
 
-def _rules(connection: Connection, evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The rules of the gate's revision that this evaluation runs under."""
+def _gate(connection: Connection, evaluation: Evaluation) -> GateSpec | None:
+    """The gate's revision that this evaluation runs under."""
     if not evaluation.gate:
-        return []
-    spec = GateSpec.from_json(orders.get(connection, evaluation.gate, evaluation.gate_revision).spec)
-    return [rule_to_json(rule) for rule in spec.rules]
+        return None
+    return GateSpec.from_json(orders.get(connection, evaluation.gate, evaluation.gate_revision).spec)
 
 
-def _stage_model(context: JobContext, name: str, model: PinnedModel, folder: Path) -> dict[str, str]:
-    """Folders of a model: its base in the shared cache, and its own files if it is a version."""
-    cache = context.runtime.settings.data_dir / "models"
-    base = stage_base_model(context.fetch, BaseModelManifest.from_json(_read(context, model.base)), cache)
-    if model.version is None:
-        return {"name": name, "base": str(base), "version": ""}
-    manifest = ModelVersionManifest.from_json(_read(context, model.version))
-    return {
-        "name": name,
-        "base": str(base),
-        "version": str(stage_files(context.fetch, manifest.files, folder)),
-    }
-
-
-def _stage_curated(context: JobContext, curated: ObjectReference | None) -> str:
-    """A folder with `{split}.parquet` of each split, or ""."""
-    if curated is None:
-        return ""
-    manifest = CuratedManifest.from_json(_read(context, curated))
-    files = [ManifestFile(f"{file.split}.parquet", file.object) for file in manifest.files]
-    folder = context.folder / "curated"
-    folder.mkdir()
-    return str(stage_files(context.fetch, files, folder))
-
-
-def _stage_items(context: JobContext, evaluation: Evaluation) -> str:
-    """The client's own items as JSON lines, or ""."""
-    source = evaluation.spec.items
-    if source.object is not None:
-        return str(context.fetch(source.object))
-    if not source.inline:
-        return ""
-    path = context.folder / "items.jsonl"
-    path.write_text("".join(json.dumps(item) + "\n" for item in source.inline), "utf-8")
-    return str(path)
-
-
-def _read(context: JobContext, reference: ObjectReference) -> bytes:
-    return context.fetch(reference).read_bytes()
+def _rules(gate: GateSpec) -> list[Rule]:
+    return with_forgetting(gate.rules, gate.general_suite)
 
 
 def _about(evaluation: Evaluation) -> dict[str, str]:

@@ -115,6 +115,8 @@ def test_results_are_kept_whole_and_listed_the_worst_first(tmp_path):
         "answer",
         "metrics",
         "slices",
+        "failure",
+        "score",
     }
     assert not any(math.isnan(value) for value in first["metrics"].values())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sartor_evaluation.items import ItemKind
 from sartor_evaluation.metrics import labels, likelihood, overlap
-from sartor_evaluation.metrics.catalogue import CATALOGUE, METRICS, Better, unknown_metrics
+from sartor_evaluation.metrics.catalogue import CATALOGUE, Better, metrics, unknown_metrics
 from sartor_evaluation.metrics.chrf import chrf
 from sartor_evaluation.metrics.compute import applicable, item_score, sums_of
 from sartor_evaluation.metrics.rouge import rouge_l
@@ -54,7 +54,7 @@ def test_perplexity_is_over_all_tokens_not_a_mean_of_items():
     """Two items of 1 and 3 tokens: exp(total loss / 4)."""
     item = answer_item("a")
     outcomes = [answered(item, "", loss=4.0, tokens=1), answered(item, "", loss=0.0, tokens=3)]
-    sums = sums_of(METRICS["perplexity"])
+    sums = sums_of(metrics()["perplexity"])
     assert float(sums.value(sums.rows(outcomes).sum(axis=0))) == pytest.approx(math.e)
     assert float(likelihood.METRICS["loss"].value(np.array([4.0, 4.0]))) == pytest.approx(1.0)
 
@@ -100,4 +100,4 @@ def test_an_items_score_is_the_right_label_or_the_words_shared():
     """One number an item, so that items of different kinds can be ordered by it."""
     assert item_score(labelled(label_item("b", "billing"), "shipping")) == 0.0
     assert item_score(answered(answer_item("a", reference="one two"), "two three")) == pytest.approx(0.5)
-    assert ItemKind.CHOICE in METRICS["choice_accuracy"].kinds
+    assert ItemKind.CHOICE in metrics()["choice_accuracy"].kinds

@@ -83,5 +83,36 @@ def test_an_end_token_in_agreement_ends_the_answer(model_and_tokenizer):
 def test_nothing_to_score_is_refused(model_and_tokenizer):
     """A question without an answer to score is the caller's mistake, and is called so."""
     model, _ = model_and_tokenizer
-    with pytest.raises(ValueError, match="at least one answer"):
+    with pytest.raises(ValueError, match="no answer to score may be empty"):
         ask(model, [Question([1, 2], ((),))], eos_ids=[2], pad_id=0)
+    with pytest.raises(ValueError, match="room for one of the model's own"):
+        ask(model, [Question([1, 2], ())], eos_ids=[2], pad_id=0)
+
+
+def test_a_question_without_reference_is_answered_as_generate_does(model_and_tokenizer):
+    """Alone and among others that have references: nothing to draft from changes nothing."""
+    model, _ = model_and_tokenizer
+    prompts = [list(range(5, 25)), list(range(40, 52))]
+    expected = generate(model, prompts, eos_ids=(), pad_id=0, max_new_tokens=8)
+    alone = ask(model, [Question(prompt, (), 8) for prompt in prompts], eos_ids=(), pad_id=0)
+    mixed = ask(
+        model, [Question(prompts[0], (), 8), Question(prompts[1], ((7, 9),), 8)], eos_ids=(), pad_id=0
+    )
+    assert [response.answer for response in alone] == expected
+    assert [response.answer for response in mixed] == expected
+    assert alone[0].scores == ()
+
+
+def test_an_answer_ends_at_a_stop_text(model_and_tokenizer):
+    """The text of the tokens holds the stop, and nothing is written after it."""
+    model, tokenizer = model_and_tokenizer
+    prompt = list(range(5, 25))
+    free = generate(model, [prompt], eos_ids=(), pad_id=0, max_new_tokens=12)[0].ids
+    stop = tokenizer.decode(free[4:6])
+    question = Question(prompt, (), 12, (stop,))
+    [response] = ask(model, [question], eos_ids=(), pad_id=0, decode=tokenizer.decode)
+    assert response.answer is not None
+    assert response.answer.finished
+    assert len(response.answer.ids) <= 6
+    assert free[: len(response.answer.ids)] == response.answer.ids
+    assert stop in tokenizer.decode(response.answer.ids)

@@ -1,4 +1,4 @@
-"""ROUGE-L (Lin 2004) by rouge-score: the longest common subsequence of words, as an F-measure."""
+"""ROUGE (Lin 2004) by rouge-score, as F-measures: words, word pairs, and the longest common subsequence."""
 
 from functools import cache
 
@@ -18,15 +18,26 @@ class _AnyLanguageWords:
 
 
 @cache
-def _scorer() -> RougeScorer:
-    return RougeScorer(["rougeL"], tokenizer=_AnyLanguageWords())
+def _scorer(kind: str) -> RougeScorer:
+    return RougeScorer([kind], tokenizer=_AnyLanguageWords())
+
+
+def rouge(kind: str, answer: str, reference: str) -> float:
+    """F-measure, 0 to 1. `kind` as in rouge-score: rouge1, rouge2 or rougeL."""
+    return float(_scorer(kind).score(reference, answer)[kind].fmeasure)
 
 
 def rouge_l(answer: str, reference: str) -> float:
     """F-measure of the longest common subsequence, 0 to 1."""
-    return float(_scorer().score(reference, answer)["rougeL"].fmeasure)
+    return rouge("rougeL", answer, reference)
+
+
+def _metric(kind: str) -> MetricSums:
+    return mean_of(lambda outcome: rouge(kind, outcome.answer or "", outcome.item.reference))
 
 
 METRICS: dict[str, MetricSums] = {
-    "rouge_l": mean_of(lambda outcome: rouge_l(outcome.answer or "", outcome.item.reference)),
+    "rouge_l": _metric("rougeL"),
+    "rouge_1": _metric("rouge1"),
+    "rouge_2": _metric("rouge2"),
 }

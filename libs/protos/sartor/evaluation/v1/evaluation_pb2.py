@@ -28,39 +28,49 @@ from sartor.common.v1 import object_reference_pb2 as sartor_dot_common_dot_v1_do
 from sartor.evaluation.v1 import gate_pb2 as sartor_dot_evaluation_dot_v1_dot_gate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sartor/evaluation/v1/evaluation.proto\x12\x14sartor.evaluation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a\x1fsartor/evaluation/v1/gate.proto\"^\n\tCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\nbase_model\x18\x02 \x01(\tH\x00\x12\x17\n\rmodel_version\x18\x03 \x01(\tH\x00\x12\r\n\x05shots\x18\x04 \x01(\x05\x42\x07\n\x05model\"T\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x11\n\treference\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\"5\n\x08ItemList\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Item\"F\n\x08\x45stimate\x12\r\n\x05value\x18\x01 \x01(\x01\x12\r\n\x05lower\x18\x02 \x01(\x01\x12\r\n\x05upper\x18\x03 \x01(\x01\x12\r\n\x05items\x18\x04 \x01(\x05\"k\n\x05Score\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x30\n\x08\x65stimate\x18\x04 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\"\x95\x01\n\nComparison\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x04 \x01(\t\x12\x32\n\ndifference\x18\x05 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\x12\x0f\n\x07verdict\x18\x06 \x01(\t\"\x9f\x01\n\nRuleResult\x12(\n\x04rule\x18\x01 \x01(\x0b\x32\x1a.sartor.evaluation.v1.Rule\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x10\n\x08observed\x18\x03 \x01(\x01\x12\x30\n\x08\x65stimate\x18\x04 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\x12\x13\n\x0b\x65xplanation\x18\x05 \x01(\t\"J\n\x07Verdict\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12/\n\x05rules\x18\x02 \x03(\x0b\x32 .sartor.evaluation.v1.RuleResult\"\xe6\x06\n\nEvaluation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x15\n\rgate_revision\x18\x03 \x01(\x05\x12\x33\n\ncandidates\x18\x04 \x03(\x0b\x32\x1f.sartor.evaluation.v1.Candidate\x12\x12\n\x08\x63uration\x18\x05 \x01(\tH\x00\x12\x36\n\x0cinline_items\x18\x06 \x01(\x0b\x32\x1e.sartor.evaluation.v1.ItemListH\x00\x12\x39\n\x0citems_object\x18\x07 \x01(\x0b\x32!.sartor.common.v1.ObjectReferenceH\x00\x12\x15\n\rgeneral_suite\x18\x08 \x01(\t\x12\x11\n\tmax_items\x18\t \x01(\x05\x12\x35\n\x08\x66\x65w_shot\x18\n \x01(\x0b\x32#.sartor.evaluation.v1.FewShotSearch\x12(\n\x03job\x18\x0b \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12+\n\x06scores\x18\x0c \x03(\x0b\x32\x1b.sartor.evaluation.v1.Score\x12\x35\n\x0b\x63omparisons\x18\r \x03(\x0b\x32 .sartor.evaluation.v1.Comparison\x12.\n\x07verdict\x18\x0e \x01(\x0b\x32\x1d.sartor.evaluation.v1.Verdict\x12\x31\n\x06report\x18\x0f \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x36\n\x0breport_page\x18\x10 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x32\n\x07results\x18\x11 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12<\n\x11reference_outputs\x18\x12 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x0b\n\x03run\x18\x13 \x01(\t\x12\x12\n\ngeneration\x18\x14 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x16 \x01(\tB\x07\n\x05items\"\xcf\x02\n\nItemResult\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x06 \x01(\t\x12>\n\x07metrics\x18\x07 \x03(\x0b\x32-.sartor.evaluation.v1.ItemResult.MetricsEntry\x12<\n\x06slices\x18\x08 \x03(\x0b\x32,.sartor.evaluation.v1.ItemResult.SlicesEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0bSlicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sartor/evaluation/v1/evaluation.proto\x12\x14sartor.evaluation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a\x1fsartor/evaluation/v1/gate.proto\"v\n\x0cModelService\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x04 \x01(\x01\x12\x0f\n\x07retries\x18\x05 \x01(\x05\x12\x13\n\x0b\x63oncurrency\x18\x06 \x01(\x05\"\'\n\x06\x41nswer\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\";\n\nAnswerList\x12-\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1c.sartor.evaluation.v1.Answer\"\x9b\x02\n\tCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\nbase_model\x18\x02 \x01(\tH\x00\x12\x17\n\rmodel_version\x18\x03 \x01(\tH\x00\x12\x12\n\x08\x65ndpoint\x18\x05 \x01(\tH\x00\x12\x35\n\x07service\x18\x06 \x01(\x0b\x32\".sartor.evaluation.v1.ModelServiceH\x00\x12\x33\n\x07\x61nswers\x18\x07 \x01(\x0b\x32 .sartor.evaluation.v1.AnswerListH\x00\x12;\n\x0e\x61nswers_object\x18\x08 \x01(\x0b\x32!.sartor.common.v1.ObjectReferenceH\x00\x12\r\n\x05shots\x18\x04 \x01(\x05\x42\x07\n\x05model\"\x90\x02\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x11\n\treference\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x0f\n\x07\x63luster\x18\x07 \x01(\t\x12\x0f\n\x07\x63hoices\x18\x08 \x03(\t\x12\x0f\n\x07pattern\x18\t \x01(\t\x12\x0e\n\x06schema\x18\n \x01(\t\x12\x36\n\x06slices\x18\x0b \x03(\x0b\x32&.sartor.evaluation.v1.Item.SlicesEntry\x1a-\n\x0bSlicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x08ItemList\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Item\"^\n\x08\x45stimate\x12\r\n\x05value\x18\x01 \x01(\x01\x12\r\n\x05lower\x18\x02 \x01(\x01\x12\r\n\x05upper\x18\x03 \x01(\x01\x12\r\n\x05items\x18\x04 \x01(\x05\x12\x16\n\x0estandard_error\x18\x05 \x01(\x01\"{\n\x05Score\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x30\n\x08\x65stimate\x18\x04 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x05\"\xe3\x01\n\nComparison\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x04 \x01(\t\x12\x32\n\ndifference\x18\x05 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\x12\x0f\n\x07verdict\x18\x06 \x01(\t\x12\x0f\n\x07p_value\x18\x07 \x01(\x01\x12\x18\n\x10\x61\x64justed_p_value\x18\x08 \x01(\x01\x12!\n\x19minimum_detectable_effect\x18\t \x01(\x01\"\x9f\x01\n\nRuleResult\x12(\n\x04rule\x18\x01 \x01(\x0b\x32\x1a.sartor.evaluation.v1.Rule\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x10\n\x08observed\x18\x03 \x01(\x01\x12\x30\n\x08\x65stimate\x18\x04 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\x12\x13\n\x0b\x65xplanation\x18\x05 \x01(\t\"J\n\x07Verdict\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12/\n\x05rules\x18\x02 \x03(\x0b\x32 .sartor.evaluation.v1.RuleResult\"\xcb\x07\n\nEvaluation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x15\n\rgate_revision\x18\x03 \x01(\x05\x12\x33\n\ncandidates\x18\x04 \x03(\x0b\x32\x1f.sartor.evaluation.v1.Candidate\x12\x12\n\x08\x63uration\x18\x05 \x01(\tH\x00\x12\x36\n\x0cinline_items\x18\x06 \x01(\x0b\x32\x1e.sartor.evaluation.v1.ItemListH\x00\x12\x39\n\x0citems_object\x18\x07 \x01(\x0b\x32!.sartor.common.v1.ObjectReferenceH\x00\x12\x15\n\rgeneral_suite\x18\x08 \x01(\t\x12\x11\n\tmax_items\x18\t \x01(\x05\x12\x35\n\x08\x66\x65w_shot\x18\n \x01(\x0b\x32#.sartor.evaluation.v1.FewShotSearch\x12(\n\x03job\x18\x0b \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12+\n\x06scores\x18\x0c \x03(\x0b\x32\x1b.sartor.evaluation.v1.Score\x12\x35\n\x0b\x63omparisons\x18\r \x03(\x0b\x32 .sartor.evaluation.v1.Comparison\x12.\n\x07verdict\x18\x0e \x01(\x0b\x32\x1d.sartor.evaluation.v1.Verdict\x12\x31\n\x06report\x18\x0f \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x36\n\x0breport_page\x18\x10 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x32\n\x07results\x18\x11 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12<\n\x11reference_outputs\x18\x12 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x0b\n\x03run\x18\x13 \x01(\t\x12\x12\n\ngeneration\x18\x14 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x16 \x01(\t\x12\x0e\n\x06suites\x18\x17 \x03(\t\x12\x0f\n\x07metrics\x18\x18 \x03(\t\x12\x10\n\x08priority\x18\x19 \x01(\x05\x12\x30\n\x05junit\x18\x1a \x01(\x0b\x32!.sartor.common.v1.ObjectReferenceB\x07\n\x05items\"\xef\x02\n\nItemResult\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x06 \x01(\t\x12>\n\x07metrics\x18\x07 \x03(\x0b\x32-.sartor.evaluation.v1.ItemResult.MetricsEntry\x12<\n\x06slices\x18\x08 \x03(\x0b\x32,.sartor.evaluation.v1.ItemResult.SlicesEntry\x12\x0f\n\x07\x66\x61ilure\x18\t \x01(\t\x12\r\n\x05score\x18\n \x01(\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0bSlicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.evaluation.v1.evaluation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ITEM_SLICESENTRY']._loaded_options = None
+  _globals['_ITEM_SLICESENTRY']._serialized_options = b'8\001'
   _globals['_ITEMRESULT_METRICSENTRY']._loaded_options = None
   _globals['_ITEMRESULT_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_ITEMRESULT_SLICESENTRY']._loaded_options = None
   _globals['_ITEMRESULT_SLICESENTRY']._serialized_options = b'8\001'
-  _globals['_CANDIDATE']._serialized_start=205
-  _globals['_CANDIDATE']._serialized_end=299
-  _globals['_ITEM']._serialized_start=301
-  _globals['_ITEM']._serialized_end=385
-  _globals['_ITEMLIST']._serialized_start=387
-  _globals['_ITEMLIST']._serialized_end=440
-  _globals['_ESTIMATE']._serialized_start=442
-  _globals['_ESTIMATE']._serialized_end=512
-  _globals['_SCORE']._serialized_start=514
-  _globals['_SCORE']._serialized_end=621
-  _globals['_COMPARISON']._serialized_start=624
-  _globals['_COMPARISON']._serialized_end=773
-  _globals['_RULERESULT']._serialized_start=776
-  _globals['_RULERESULT']._serialized_end=935
-  _globals['_VERDICT']._serialized_start=937
-  _globals['_VERDICT']._serialized_end=1011
-  _globals['_EVALUATION']._serialized_start=1014
-  _globals['_EVALUATION']._serialized_end=1884
-  _globals['_ITEMRESULT']._serialized_start=1887
-  _globals['_ITEMRESULT']._serialized_end=2222
-  _globals['_ITEMRESULT_METRICSENTRY']._serialized_start=2129
-  _globals['_ITEMRESULT_METRICSENTRY']._serialized_end=2175
-  _globals['_ITEMRESULT_SLICESENTRY']._serialized_start=2177
-  _globals['_ITEMRESULT_SLICESENTRY']._serialized_end=2222
+  _globals['_MODELSERVICE']._serialized_start=205
+  _globals['_MODELSERVICE']._serialized_end=323
+  _globals['_ANSWER']._serialized_start=325
+  _globals['_ANSWER']._serialized_end=364
+  _globals['_ANSWERLIST']._serialized_start=366
+  _globals['_ANSWERLIST']._serialized_end=425
+  _globals['_CANDIDATE']._serialized_start=428
+  _globals['_CANDIDATE']._serialized_end=711
+  _globals['_ITEM']._serialized_start=714
+  _globals['_ITEM']._serialized_end=986
+  _globals['_ITEM_SLICESENTRY']._serialized_start=941
+  _globals['_ITEM_SLICESENTRY']._serialized_end=986
+  _globals['_ITEMLIST']._serialized_start=988
+  _globals['_ITEMLIST']._serialized_end=1041
+  _globals['_ESTIMATE']._serialized_start=1043
+  _globals['_ESTIMATE']._serialized_end=1137
+  _globals['_SCORE']._serialized_start=1139
+  _globals['_SCORE']._serialized_end=1262
+  _globals['_COMPARISON']._serialized_start=1265
+  _globals['_COMPARISON']._serialized_end=1492
+  _globals['_RULERESULT']._serialized_start=1495
+  _globals['_RULERESULT']._serialized_end=1654
+  _globals['_VERDICT']._serialized_start=1656
+  _globals['_VERDICT']._serialized_end=1730
+  _globals['_EVALUATION']._serialized_start=1733
+  _globals['_EVALUATION']._serialized_end=2704
+  _globals['_ITEMRESULT']._serialized_start=2707
+  _globals['_ITEMRESULT']._serialized_end=3074
+  _globals['_ITEMRESULT_METRICSENTRY']._serialized_start=2981
+  _globals['_ITEMRESULT_METRICSENTRY']._serialized_end=3027
+  _globals['_ITEMRESULT_SLICESENTRY']._serialized_start=941
+  _globals['_ITEMRESULT_SLICESENTRY']._serialized_end=986
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,98 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ModelService(_message.Message):
+    """A model behind an OpenAI-compatible URL."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Where its `/chat/completions` lies: "https://models.example.com/v1". The service's settings say which may be asked."""
+    model: _builtins.str
+    """The model as that service calls it."""
+    key: _builtins.str
+    """Name of a key in evaluation's settings, never the key itself; empty sends none."""
+    timeout_seconds: _builtins.float
+    """How long one answer may take; 0 is 60."""
+    retries: _builtins.int
+    """How often a failed request is repeated; 0 is 3."""
+    concurrency: _builtins.int
+    """Requests at a time; 0 is 8."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        model: _builtins.str = ...,
+        key: _builtins.str = ...,
+        timeout_seconds: _builtins.float = ...,
+        retries: _builtins.int = ...,
+        concurrency: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency", b"concurrency", "key", b"key", "model", b"model", "retries", b"retries", "timeout_seconds", b"timeout_seconds", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelService: _TypeAlias = ModelService  # noqa: Y015
+
+@_typing.final
+class Answer(_message.Message):
+    """An answer that the client already has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """Identity of the item."""
+    text: _builtins.str
+    """What was answered."""
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Answer: _TypeAlias = Answer  # noqa: Y015
+
+@_typing.final
+class AnswerList(_message.Message):
+    """Answers given inline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
+        """The answers, at most 10,000. An item without one counts as failed."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___Answer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerList: _TypeAlias = AnswerList  # noqa: Y015
+
+@_typing.final
 class Candidate(_message.Message):
     """A model with a prompt."""
 
@@ -31,6 +123,10 @@ class Candidate(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    ANSWERS_OBJECT_FIELD_NUMBER: _builtins.int
     SHOTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Short name in the report: "base", "prompted", "tuned", or the client's own."""
@@ -38,21 +134,39 @@ class Candidate(_message.Message):
     """"projects/{project}/baseModels/{base_model}"."""
     model_version: _builtins.str
     """"projects/{project}/models/{model}/versions/{version}"."""
+    endpoint: _builtins.str
+    """A deployed endpoint: "projects/{project}/endpoints/{endpoint}"."""
     shots: _builtins.int
     """Number of examples put before each question; 0 is none, -1 searches the best on the validation split."""
+    @_builtins.property
+    def service(self) -> Global___ModelService:
+        """Any OpenAI-compatible service."""
+
+    @_builtins.property
+    def answers(self) -> Global___AnswerList:
+        """Answers that the client already has."""
+
+    @_builtins.property
+    def answers_object(self) -> _object_reference_pb2.ObjectReference:
+        """The same as JSON lines: {"item_id": …, "text": …}. Any number, read as a stream."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         base_model: _builtins.str = ...,
         model_version: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        service: Global___ModelService | None = ...,
+        answers: Global___AnswerList | None = ...,
+        answers_object: _object_reference_pb2.ObjectReference | None = ...,
         shots: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "model", b"model", "model_version", b"model_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "answers_object", b"answers_object", "base_model", b"base_model", "endpoint", b"endpoint", "model", b"model", "model_version", b"model_version", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "id", b"id", "model", b"model", "model_version", b"model_version", "shots", b"shots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "answers_object", b"answers_object", "base_model", b"base_model", "endpoint", b"endpoint", "id", b"id", "model", b"model", "model_version", b"model_version", "service", b"service", "shots", b"shots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["base_model", "model_version"]  # noqa: Y015
+    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["base_model", "model_version", "endpoint", "service", "answers", "answers_object"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_model) -> _WhichOneofReturnType_model | None: ...
 
@@ -64,11 +178,37 @@ class Item(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SlicesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     SYSTEM_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    SLICES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its identity in the results; empty numbers the items."""
     system: _builtins.str
@@ -79,6 +219,22 @@ class Item(_message.Message):
     """The right answer."""
     label: _builtins.str
     """The right label of a classification item."""
+    language: _builtins.str
+    """Language code, for slices and for `language_kept`."""
+    cluster: _builtins.str
+    """Items of one cluster are not independent (near duplicates, one conversation) and are resampled together."""
+    pattern: _builtins.str
+    """Regular expression that a good answer matches."""
+    schema: _builtins.str
+    """JSON Schema that a good answer follows."""
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The texts to pick from; the reference is one of them. Makes it a multiple-choice item."""
+
+    @_builtins.property
+    def slices(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Slices it belongs to, such as "source"."""
+
     def __init__(
         self,
         *,
@@ -87,10 +243,16 @@ class Item(_message.Message):
         prompt: _builtins.str = ...,
         reference: _builtins.str = ...,
         label: _builtins.str = ...,
+        language: _builtins.str = ...,
+        cluster: _builtins.str = ...,
+        choices: _abc.Iterable[_builtins.str] | None = ...,
+        pattern: _builtins.str = ...,
+        schema: _builtins.str = ...,
+        slices: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "label", b"label", "prompt", b"prompt", "reference", b"reference", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "cluster", b"cluster", "id", b"id", "label", b"label", "language", b"language", "pattern", b"pattern", "prompt", b"prompt", "reference", b"reference", "schema", b"schema", "slices", b"slices", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -130,6 +292,7 @@ class Estimate(_message.Message):
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    STANDARD_ERROR_FIELD_NUMBER: _builtins.int
     value: _builtins.float
     """The value."""
     lower: _builtins.float
@@ -138,6 +301,8 @@ class Estimate(_message.Message):
     """Upper end."""
     items: _builtins.int
     """Items that it rests on."""
+    standard_error: _builtins.float
+    """Standard error; 0 where it is not known."""
     def __init__(
         self,
         *,
@@ -145,10 +310,11 @@ class Estimate(_message.Message):
         lower: _builtins.float = ...,
         upper: _builtins.float = ...,
         items: _builtins.int = ...,
+        standard_error: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "lower", b"lower", "upper", b"upper", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "lower", b"lower", "standard_error", b"standard_error", "upper", b"upper", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,12 +330,15 @@ class Score(_message.Message):
     METRIC_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
     suite: _builtins.str
     """"held_out" or "general"."""
     metric: _builtins.str
     """Metric."""
     candidate: _builtins.str
     """Id of the candidate."""
+    failed: _builtins.int
+    """Items without an answer (endpoint down, answer missing): counted here, never in the value."""
     @_builtins.property
     def estimate(self) -> Global___Estimate:
         """Its value."""
@@ -181,10 +350,11 @@ class Score(_message.Message):
         metric: _builtins.str = ...,
         candidate: _builtins.str = ...,
         estimate: Global___Estimate | None = ...,
+        failed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "estimate", b"estimate", "metric", b"metric", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "estimate", b"estimate", "failed", b"failed", "metric", b"metric", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,6 +372,9 @@ class Comparison(_message.Message):
     BASELINE_FIELD_NUMBER: _builtins.int
     DIFFERENCE_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    ADJUSTED_P_VALUE_FIELD_NUMBER: _builtins.int
+    MINIMUM_DETECTABLE_EFFECT_FIELD_NUMBER: _builtins.int
     suite: _builtins.str
     """"held_out" or "general"."""
     metric: _builtins.str
@@ -212,6 +385,12 @@ class Comparison(_message.Message):
     """Id of the candidate that it is compared with."""
     verdict: _builtins.str
     """In words: "better", "worse" or "cannot tell with 40 items"."""
+    p_value: _builtins.float
+    """Probability of a difference this large by chance, two-sided."""
+    adjusted_p_value: _builtins.float
+    """The same after Holm's correction for all metrics of this suite and pair."""
+    minimum_detectable_effect: _builtins.float
+    """Least true difference that would be found in 80 of 100 such evaluations."""
     @_builtins.property
     def difference(self) -> Global___Estimate:
         """Candidate minus baseline."""
@@ -225,10 +404,13 @@ class Comparison(_message.Message):
         baseline: _builtins.str = ...,
         difference: Global___Estimate | None = ...,
         verdict: _builtins.str = ...,
+        p_value: _builtins.float = ...,
+        adjusted_p_value: _builtins.float = ...,
+        minimum_detectable_effect: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "difference", b"difference", "metric", b"metric", "suite", b"suite", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "baseline", b"baseline", "candidate", b"candidate", "difference", b"difference", "metric", b"metric", "minimum_detectable_effect", b"minimum_detectable_effect", "p_value", b"p_value", "suite", b"suite", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,6 +514,10 @@ class Evaluation(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
+    SUITES_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    JUNIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/evaluations/{evaluation}"."""
     gate: _builtins.str
@@ -350,6 +536,8 @@ class Evaluation(_message.Message):
     """Generation of the gate."""
     created_by: _builtins.str
     """Who asked for it: a person, or the gate."""
+    priority: _builtins.int
+    """Larger goes first; gates have 1."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Who answers."""
@@ -402,6 +590,18 @@ class Evaluation(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Suites that are asked beside or instead of `items`: "projects/{project}/suites/{suite}"."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Metrics that are shown; empty shows all that the items have."""
+
+    @_builtins.property
+    def junit(self) -> _object_reference_pb2.ObjectReference:
+        """The results as JUnit XML for CI."""
+
     def __init__(
         self,
         *,
@@ -427,10 +627,14 @@ class Evaluation(_message.Message):
         generation: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
+        suites: _abc.Iterable[_builtins.str] | None = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
+        priority: _builtins.int = ...,
+        junit: _object_reference_pb2.ObjectReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "curation", b"curation", "few_shot", b"few_shot", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "curation", b"curation", "few_shot", b"few_shot", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "junit", b"junit", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "comparisons", b"comparisons", "create_time", b"create_time", "created_by", b"created_by", "curation", b"curation", "few_shot", b"few_shot", "gate", b"gate", "gate_revision", b"gate_revision", "general_suite", b"general_suite", "generation", b"generation", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "max_items", b"max_items", "name", b"name", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "run", b"run", "scores", b"scores", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "comparisons", b"comparisons", "create_time", b"create_time", "created_by", b"created_by", "curation", b"curation", "few_shot", b"few_shot", "gate", b"gate", "gate_revision", b"gate_revision", "general_suite", b"general_suite", "generation", b"generation", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "junit", b"junit", "max_items", b"max_items", "metrics", b"metrics", "name", b"name", "priority", b"priority", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "run", b"run", "scores", b"scores", "suites", b"suites", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_items: _TypeAlias = _typing.Literal["curation", "inline_items", "items_object"]  # noqa: Y015
     _WhichOneofArgType_items: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
@@ -492,6 +696,8 @@ class ItemResult(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     SLICES_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     suite: _builtins.str
     """"held_out" or "general"."""
     item_id: _builtins.str
@@ -504,6 +710,10 @@ class ItemResult(_message.Message):
     """The right answer."""
     answer: _builtins.str
     """The candidate's answer."""
+    failure: _builtins.str
+    """Why there is no answer; empty where there is one."""
+    score: _builtins.float
+    """One figure for any kind of item, 0 to 1."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Its metrics."""
@@ -523,10 +733,12 @@ class ItemResult(_message.Message):
         answer: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         slices: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        failure: _builtins.str = ...,
+        score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "item_id", b"item_id", "metrics", b"metrics", "prompt", b"prompt", "reference", b"reference", "slices", b"slices", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "failure", b"failure", "item_id", b"item_id", "metrics", b"metrics", "prompt", b"prompt", "reference", b"reference", "score", b"score", "slices", b"slices", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,9 +6,11 @@ Evaluation: numbers that decide."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from sartor.evaluation.v1 import evaluation_pb2 as _evaluation_pb2
 from sartor.evaluation.v1 import gate_pb2 as _gate_pb2
+from sartor.evaluation.v1 import suite_pb2 as _suite_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,378 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ApplySuiteRequest(_message.Message):
+    """Request of ApplySuite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """Generation of the project file."""
+    validate_only: _builtins.bool
+    """Checks only."""
+    request_id: _builtins.str
+    """UUID4; the same id with the same body returns the first answer."""
+    @_builtins.property
+    def suite(self) -> _suite_pb2.Suite:
+        """What is ordered; output-only fields are ignored. A set etag guards the write."""
+
+    def __init__(
+        self,
+        *,
+        suite: _suite_pb2.Suite | None = ...,
+        generation: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suite", b"suite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "request_id", b"request_id", "suite", b"suite", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplySuiteRequest: _TypeAlias = ApplySuiteRequest  # noqa: Y015
+
+@_typing.final
+class GetSuiteRequest(_message.Message):
+    """Request of GetSuite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"projects/{project}/suites/{suite}"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuiteRequest: _TypeAlias = GetSuiteRequest  # noqa: Y015
+
+@_typing.final
+class ListSuitesRequest(_message.Message):
+    """Request of ListSuites."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"projects/{project}"."""
+    page_size: _builtins.int
+    """Most items of the answer; 0 is 50, more than 1000 is 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuitesRequest: _TypeAlias = ListSuitesRequest  # noqa: Y015
+
+@_typing.final
+class ListSuitesResponse(_message.Message):
+    """Answer of ListSuites."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def suites(self) -> _containers.RepeatedCompositeFieldContainer[_suite_pb2.Suite]:
+        """The items of this page."""
+
+    def __init__(
+        self,
+        *,
+        suites: _abc.Iterable[_suite_pb2.Suite] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "suites", b"suites"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuitesResponse: _TypeAlias = ListSuitesResponse  # noqa: Y015
+
+@_typing.final
+class CompareEvaluationsRequest(_message.Message):
+    """Request of CompareEvaluations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    BASELINE_CANDIDATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The evaluation with the candidate: "projects/{project}/evaluations/{evaluation}"."""
+    baseline: _builtins.str
+    """The evaluation with the baseline; empty is the same one."""
+    candidate: _builtins.str
+    """Id of the candidate; empty is the last one."""
+    baseline_candidate: _builtins.str
+    """Id of the baseline's candidate; empty is the last one, or in the same evaluation the first."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        baseline: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        baseline_candidate: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_candidate", b"baseline_candidate", "candidate", b"candidate", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareEvaluationsRequest: _TypeAlias = CompareEvaluationsRequest  # noqa: Y015
+
+@_typing.final
+class CompareEvaluationsResponse(_message.Message):
+    """Answer of CompareEvaluations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SharedItemsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COMPARISONS_FIELD_NUMBER: _builtins.int
+    SHARED_ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Comparison]:
+        """Every metric's paired difference on the items that both asked."""
+
+    @_builtins.property
+    def shared_items(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Items that both asked, by suite."""
+
+    def __init__(
+        self,
+        *,
+        comparisons: _abc.Iterable[_evaluation_pb2.Comparison] | None = ...,
+        shared_items: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "shared_items", b"shared_items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareEvaluationsResponse: _TypeAlias = CompareEvaluationsResponse  # noqa: Y015
+
+@_typing.final
+class ListLeaderboardRequest(_message.Message):
+    """Request of ListLeaderboard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"projects/{project}"."""
+    metric: _builtins.str
+    """Metric, such as "token_f1"."""
+    suite: _builtins.str
+    """"held_out" (default), "general" or the id of a suite."""
+    page_size: _builtins.int
+    """Most items of the answer; 0 is 50, more than 1000 is 1000."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        suite: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric", "page_size", b"page_size", "parent", b"parent", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeaderboardRequest: _TypeAlias = ListLeaderboardRequest  # noqa: Y015
+
+@_typing.final
+class LeaderboardEntry(_message.Message):
+    """A model's place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model version or base model."""
+    candidate: _builtins.str
+    """Id of the candidate."""
+    evaluation: _builtins.str
+    """The evaluation that measured it last."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def estimate(self) -> _evaluation_pb2.Estimate:
+        """What it measured."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        estimate: _evaluation_pb2.Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "create_time", b"create_time", "estimate", b"estimate", "evaluation", b"evaluation", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaderboardEntry: _TypeAlias = LeaderboardEntry  # noqa: Y015
+
+@_typing.final
+class ListLeaderboardResponse(_message.Message):
+    """Answer of ListLeaderboard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaderboardEntry]:
+        """The best first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___LeaderboardEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeaderboardResponse: _TypeAlias = ListLeaderboardResponse  # noqa: Y015
+
+@_typing.final
+class EvaluateOnceRequest(_message.Message):
+    """Request of EvaluateOnce."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"projects/{project}"."""
+    @_builtins.property
+    def candidate(self) -> _evaluation_pb2.Candidate:
+        """A base model or a model version."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Item]:
+        """At most 16 items."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Metrics that are wanted; empty gives all."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        candidate: _evaluation_pb2.Candidate | None = ...,
+        items: _abc.Iterable[_evaluation_pb2.Item] | None = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "items", b"items", "metrics", b"metrics", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateOnceRequest: _TypeAlias = EvaluateOnceRequest  # noqa: Y015
+
+@_typing.final
+class EvaluateOnceResponse(_message.Message):
+    """Answer of EvaluateOnce."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_RESULTS_FIELD_NUMBER: _builtins.int
+    MODEL_SECONDS_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
+    model_seconds: _builtins.float
+    """Time that the model itself worked."""
+    loaded: _builtins.bool
+    """Whether the model had to be loaded first."""
+    @_builtins.property
+    def item_results(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.ItemResult]:
+        """In the order of the items."""
+
+    def __init__(
+        self,
+        *,
+        item_results: _abc.Iterable[_evaluation_pb2.ItemResult] | None = ...,
+        model_seconds: _builtins.float = ...,
+        loaded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_results", b"item_results", "loaded", b"loaded", "model_seconds", b"model_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateOnceResponse: _TypeAlias = EvaluateOnceResponse  # noqa: Y015
 
 @_typing.final
 class ApplyGateRequest(_message.Message):
@@ -307,13 +681,16 @@ class ListItemResultsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"projects/{project}/evaluations/{evaluation}"."""
+    order_by: _builtins.str
+    """"worst" (default): the worst first; "disagreement": where candidates differ most first."""
     filter: _builtins.str
-    """`candidate = "…"`, `suite = "…"`, `item_id = "…"`; joined by AND."""
+    """`candidate = "…"`, `suite = "…"`, `item_id = "…"`, `slices.language = "…"` (any slice); joined by AND."""
     page_size: _builtins.int
     """Most items of the answer; 0 is 50, more than 1000 is 1000."""
     page_token: _builtins.str
@@ -322,13 +699,14 @@ class ListItemResultsRequest(_message.Message):
         self,
         *,
         parent: _builtins.str = ...,
+        order_by: _builtins.str = ...,
         filter: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

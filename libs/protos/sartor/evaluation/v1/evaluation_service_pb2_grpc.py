@@ -6,6 +6,7 @@ import warnings
 from sartor.evaluation.v1 import evaluation_pb2 as sartor_dot_evaluation_dot_v1_dot_evaluation__pb2
 from sartor.evaluation.v1 import evaluation_service_pb2 as sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2
 from sartor.evaluation.v1 import gate_pb2 as sartor_dot_evaluation_dot_v1_dot_gate__pb2
+from sartor.evaluation.v1 import suite_pb2 as sartor_dot_evaluation_dot_v1_dot_suite__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -52,6 +53,21 @@ class EvaluationServiceStub:
                 request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListGatesRequest.SerializeToString,
                 response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListGatesResponse.FromString,
                 _registered_method=True)
+        self.ApplySuite = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/ApplySuite',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ApplySuiteRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_suite__pb2.Suite.FromString,
+                _registered_method=True)
+        self.GetSuite = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/GetSuite',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.GetSuiteRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_suite__pb2.Suite.FromString,
+                _registered_method=True)
+        self.ListSuites = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/ListSuites',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesResponse.FromString,
+                _registered_method=True)
         self.CreateEvaluation = channel.unary_unary(
                 '/sartor.evaluation.v1.EvaluationService/CreateEvaluation',
                 request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.CreateEvaluationRequest.SerializeToString,
@@ -82,6 +98,21 @@ class EvaluationServiceStub:
                 request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListItemResultsRequest.SerializeToString,
                 response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListItemResultsResponse.FromString,
                 _registered_method=True)
+        self.CompareEvaluations = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/CompareEvaluations',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.CompareEvaluationsRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.CompareEvaluationsResponse.FromString,
+                _registered_method=True)
+        self.ListLeaderboard = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/ListLeaderboard',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListLeaderboardRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListLeaderboardResponse.FromString,
+                _registered_method=True)
+        self.EvaluateOnce = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/EvaluateOnce',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.EvaluateOnceRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.EvaluateOnceResponse.FromString,
+                _registered_method=True)
 
 
 class EvaluationServiceServicer:
@@ -104,6 +135,27 @@ class EvaluationServiceServicer:
 
     def ListGates(self, request, context):
         """Lists the gates of a project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplySuite(self, request, context):
+        """Makes or changes a suite.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSuite(self, request, context):
+        """Reads a suite.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuites(self, request, context):
+        """Lists the suites of a project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +203,27 @@ class EvaluationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareEvaluations(self, request, context):
+        """Compares candidates of two evaluations that asked the same items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeaderboard(self, request, context):
+        """Lists a project's model versions by a metric, the best first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvaluateOnce(self, request, context):
+        """Asks a model a few items and answers at once, or says within the deadline why not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EvaluationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -168,6 +241,21 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.ListGates,
                     request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListGatesRequest.FromString,
                     response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListGatesResponse.SerializeToString,
+            ),
+            'ApplySuite': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplySuite,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ApplySuiteRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_suite__pb2.Suite.SerializeToString,
+            ),
+            'GetSuite': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuite,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.GetSuiteRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_suite__pb2.Suite.SerializeToString,
+            ),
+            'ListSuites': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuites,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesResponse.SerializeToString,
             ),
             'CreateEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateEvaluation,
@@ -198,6 +286,21 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.ListItemResults,
                     request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListItemResultsRequest.FromString,
                     response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListItemResultsResponse.SerializeToString,
+            ),
+            'CompareEvaluations': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareEvaluations,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.CompareEvaluationsRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.CompareEvaluationsResponse.SerializeToString,
+            ),
+            'ListLeaderboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeaderboard,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListLeaderboardRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListLeaderboardResponse.SerializeToString,
+            ),
+            'EvaluateOnce': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateOnce,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.EvaluateOnceRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.EvaluateOnceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -282,6 +385,87 @@ class EvaluationService:
             '/sartor.evaluation.v1.EvaluationService/ListGates',
             sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListGatesRequest.SerializeToString,
             sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListGatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplySuite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/ApplySuite',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ApplySuiteRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_suite__pb2.Suite.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/GetSuite',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.GetSuiteRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_suite__pb2.Suite.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/ListSuites',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -444,6 +628,87 @@ class EvaluationService:
             '/sartor.evaluation.v1.EvaluationService/ListItemResults',
             sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListItemResultsRequest.SerializeToString,
             sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListItemResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareEvaluations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/CompareEvaluations',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.CompareEvaluationsRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.CompareEvaluationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeaderboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/ListLeaderboard',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListLeaderboardRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListLeaderboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateOnce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/EvaluateOnce',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.EvaluateOnceRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.EvaluateOnceResponse.FromString,
             options,
             channel_credentials,
             insecure,

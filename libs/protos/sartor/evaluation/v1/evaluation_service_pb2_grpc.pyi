@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from sartor.evaluation.v1 import evaluation_pb2 as _evaluation_pb2
 from sartor.evaluation.v1 import evaluation_service_pb2 as _evaluation_service_pb2
 from sartor.evaluation.v1 import gate_pb2 as _gate_pb2
+from sartor.evaluation.v1 import suite_pb2 as _suite_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -41,6 +42,12 @@ class EvaluationServiceStub:
     """Reads a gate."""
     ListGates: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListGatesRequest, _evaluation_service_pb2.ListGatesResponse]
     """Lists the gates of a project."""
+    ApplySuite: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ApplySuiteRequest, _suite_pb2.Suite]
+    """Makes or changes a suite."""
+    GetSuite: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetSuiteRequest, _suite_pb2.Suite]
+    """Reads a suite."""
+    ListSuites: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListSuitesRequest, _evaluation_service_pb2.ListSuitesResponse]
+    """Lists the suites of a project."""
     CreateEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.CreateEvaluationRequest, _evaluation_pb2.Evaluation]
     """Evaluates now. Never triggers the next stage."""
     GetEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_pb2.Evaluation]
@@ -53,6 +60,12 @@ class EvaluationServiceStub:
     """Streams an evaluation at every change until it ends."""
     ListItemResults: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListItemResultsRequest, _evaluation_service_pb2.ListItemResultsResponse]
     """Lists the items of an evaluation that ended, the worst first."""
+    CompareEvaluations: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.CompareEvaluationsRequest, _evaluation_service_pb2.CompareEvaluationsResponse]
+    """Compares candidates of two evaluations that asked the same items."""
+    ListLeaderboard: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListLeaderboardRequest, _evaluation_service_pb2.ListLeaderboardResponse]
+    """Lists a project's model versions by a metric, the best first."""
+    EvaluateOnce: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.EvaluateOnceRequest, _evaluation_service_pb2.EvaluateOnceResponse]
+    """Asks a model a few items and answers at once, or says within the deadline why not."""
 
 @_typing.type_check_only
 class EvaluationServiceAsyncStub(EvaluationServiceStub):
@@ -65,6 +78,12 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     """Reads a gate."""
     ListGates: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListGatesRequest, _evaluation_service_pb2.ListGatesResponse]  # type: ignore[assignment]
     """Lists the gates of a project."""
+    ApplySuite: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ApplySuiteRequest, _suite_pb2.Suite]  # type: ignore[assignment]
+    """Makes or changes a suite."""
+    GetSuite: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetSuiteRequest, _suite_pb2.Suite]  # type: ignore[assignment]
+    """Reads a suite."""
+    ListSuites: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListSuitesRequest, _evaluation_service_pb2.ListSuitesResponse]  # type: ignore[assignment]
+    """Lists the suites of a project."""
     CreateEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CreateEvaluationRequest, _evaluation_pb2.Evaluation]  # type: ignore[assignment]
     """Evaluates now. Never triggers the next stage."""
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_pb2.Evaluation]  # type: ignore[assignment]
@@ -77,6 +96,12 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     """Streams an evaluation at every change until it ends."""
     ListItemResults: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListItemResultsRequest, _evaluation_service_pb2.ListItemResultsResponse]  # type: ignore[assignment]
     """Lists the items of an evaluation that ended, the worst first."""
+    CompareEvaluations: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CompareEvaluationsRequest, _evaluation_service_pb2.CompareEvaluationsResponse]  # type: ignore[assignment]
+    """Compares candidates of two evaluations that asked the same items."""
+    ListLeaderboard: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListLeaderboardRequest, _evaluation_service_pb2.ListLeaderboardResponse]  # type: ignore[assignment]
+    """Lists a project's model versions by a metric, the best first."""
+    EvaluateOnce: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.EvaluateOnceRequest, _evaluation_service_pb2.EvaluateOnceResponse]  # type: ignore[assignment]
+    """Asks a model a few items and answers at once, or says within the deadline why not."""
 
 class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Compares models and prompts on the same items, for gates and for any client that asks."""
@@ -104,6 +129,30 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_service_pb2.ListGatesResponse, _abc.Awaitable[_evaluation_service_pb2.ListGatesResponse]]:
         """Lists the gates of a project."""
+
+    @_abc_1.abstractmethod
+    def ApplySuite(
+        self,
+        request: _evaluation_service_pb2.ApplySuiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_suite_pb2.Suite, _abc.Awaitable[_suite_pb2.Suite]]:
+        """Makes or changes a suite."""
+
+    @_abc_1.abstractmethod
+    def GetSuite(
+        self,
+        request: _evaluation_service_pb2.GetSuiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_suite_pb2.Suite, _abc.Awaitable[_suite_pb2.Suite]]:
+        """Reads a suite."""
+
+    @_abc_1.abstractmethod
+    def ListSuites(
+        self,
+        request: _evaluation_service_pb2.ListSuitesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.ListSuitesResponse, _abc.Awaitable[_evaluation_service_pb2.ListSuitesResponse]]:
+        """Lists the suites of a project."""
 
     @_abc_1.abstractmethod
     def CreateEvaluation(
@@ -152,5 +201,29 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_service_pb2.ListItemResultsResponse, _abc.Awaitable[_evaluation_service_pb2.ListItemResultsResponse]]:
         """Lists the items of an evaluation that ended, the worst first."""
+
+    @_abc_1.abstractmethod
+    def CompareEvaluations(
+        self,
+        request: _evaluation_service_pb2.CompareEvaluationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.CompareEvaluationsResponse, _abc.Awaitable[_evaluation_service_pb2.CompareEvaluationsResponse]]:
+        """Compares candidates of two evaluations that asked the same items."""
+
+    @_abc_1.abstractmethod
+    def ListLeaderboard(
+        self,
+        request: _evaluation_service_pb2.ListLeaderboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.ListLeaderboardResponse, _abc.Awaitable[_evaluation_service_pb2.ListLeaderboardResponse]]:
+        """Lists a project's model versions by a metric, the best first."""
+
+    @_abc_1.abstractmethod
+    def EvaluateOnce(
+        self,
+        request: _evaluation_service_pb2.EvaluateOnceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.EvaluateOnceResponse, _abc.Awaitable[_evaluation_service_pb2.EvaluateOnceResponse]]:
+        """Asks a model a few items and answers at once, or says within the deadline why not."""
 
 def add_EvaluationServiceServicer_to_server(servicer: EvaluationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,21 +25,23 @@ _sym_db = _symbol_database.Default()
 from sartor.common.v1 import standing_order_pb2 as sartor_dot_common_dot_v1_dot_standing__order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsartor/evaluation/v1/gate.proto\x12\x14sartor.evaluation.v1\x1a%sartor/common/v1/standing_order.proto\"\xcc\x01\n\x04Rule\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x33\n\x0b\x63ompared_to\x18\x03 \x01(\x0e\x32\x1e.sartor.evaluation.v1.Baseline\x12\x15\n\x08\x61t_least\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61t_most\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12*\n\x05\x62ound\x18\x06 \x01(\x0e\x32\x1b.sartor.evaluation.v1.BoundB\x0b\n\t_at_leastB\n\n\x08_at_most\">\n\rFewShotSearch\x12\r\n\x05shots\x18\x01 \x03(\x05\x12\x0f\n\x07\x63hoices\x18\x02 \x03(\t\x12\r\n\x05items\x18\x03 \x01(\x05\"\xdf\x01\n\x04Gate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rgeneral_suite\x18\x03 \x01(\t\x12\x11\n\tmax_items\x18\x04 \x01(\x05\x12\x35\n\x08\x66\x65w_shot\x18\x05 \x01(\x0b\x32#.sartor.evaluation.v1.FewShotSearch\x12)\n\x05rules\x18\x06 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Rule\x12.\n\x05order\x18\x07 \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision*d\n\x08\x42\x61seline\x12\x18\n\x14\x42\x41SELINE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42\x41SELINE_NOTHING\x10\x01\x12\x11\n\rBASELINE_BASE\x10\x02\x12\x15\n\x11\x42\x41SELINE_PROMPTED\x10\x03*Q\n\x05\x42ound\x12\x15\n\x11\x42OUND_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x42OUND_LOWER\x10\x01\x12\x0f\n\x0b\x42OUND_UPPER\x10\x02\x12\x0f\n\x0b\x42OUND_POINT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsartor/evaluation/v1/gate.proto\x12\x14sartor.evaluation.v1\x1a%sartor/common/v1/standing_order.proto\"\x87\x02\n\x04Rule\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x33\n\x0b\x63ompared_to\x18\x03 \x01(\x0e\x32\x1e.sartor.evaluation.v1.Baseline\x12\x15\n\x08\x61t_least\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61t_most\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12*\n\x05\x62ound\x18\x06 \x01(\x0e\x32\x1b.sartor.evaluation.v1.Bound\x12\r\n\x05slice\x18\x07 \x01(\t\x12\x19\n\x0cnot_worse_by\x18\x08 \x01(\x01H\x02\x88\x01\x01\x42\x0b\n\t_at_leastB\n\n\x08_at_mostB\x0f\n\r_not_worse_by\">\n\rFewShotSearch\x12\r\n\x05shots\x18\x01 \x03(\x05\x12\x0f\n\x07\x63hoices\x18\x02 \x03(\t\x12\r\n\x05items\x18\x03 \x01(\x05\"\xa5\x02\n\x04Gate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rgeneral_suite\x18\x03 \x01(\t\x12\x11\n\tmax_items\x18\x04 \x01(\x05\x12\x35\n\x08\x66\x65w_shot\x18\x05 \x01(\x0b\x32#.sartor.evaluation.v1.FewShotSearch\x12)\n\x05rules\x18\x06 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Rule\x12.\n\x05order\x18\x07 \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\x12\x0e\n\x06suites\x18\x08 \x03(\t\x12\x34\n\ncorrection\x18\t \x01(\x0e\x32 .sartor.evaluation.v1.Correction*d\n\x08\x42\x61seline\x12\x18\n\x14\x42\x41SELINE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42\x41SELINE_NOTHING\x10\x01\x12\x11\n\rBASELINE_BASE\x10\x02\x12\x15\n\x11\x42\x41SELINE_PROMPTED\x10\x03*Q\n\x05\x42ound\x12\x15\n\x11\x42OUND_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x42OUND_LOWER\x10\x01\x12\x0f\n\x0b\x42OUND_UPPER\x10\x02\x12\x0f\n\x0b\x42OUND_POINT\x10\x03*R\n\nCorrection\x12\x1a\n\x16\x43ORRECTION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43ORRECTION_NONE\x10\x01\x12\x13\n\x0f\x43ORRECTION_HOLM\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.evaluation.v1.gate_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BASELINE']._serialized_start=593
-  _globals['_BASELINE']._serialized_end=693
-  _globals['_BOUND']._serialized_start=695
-  _globals['_BOUND']._serialized_end=776
+  _globals['_BASELINE']._serialized_start=722
+  _globals['_BASELINE']._serialized_end=822
+  _globals['_BOUND']._serialized_start=824
+  _globals['_BOUND']._serialized_end=905
+  _globals['_CORRECTION']._serialized_start=907
+  _globals['_CORRECTION']._serialized_end=989
   _globals['_RULE']._serialized_start=97
-  _globals['_RULE']._serialized_end=301
-  _globals['_FEWSHOTSEARCH']._serialized_start=303
-  _globals['_FEWSHOTSEARCH']._serialized_end=365
-  _globals['_GATE']._serialized_start=368
-  _globals['_GATE']._serialized_end=591
+  _globals['_RULE']._serialized_end=360
+  _globals['_FEWSHOTSEARCH']._serialized_start=362
+  _globals['_FEWSHOTSEARCH']._serialized_end=424
+  _globals['_GATE']._serialized_start=427
+  _globals['_GATE']._serialized_end=720
 # @@protoc_insertion_point(module_scope)
