@@ -7,6 +7,7 @@ from sartor.deployment.v1 import endpoint_pb2
 from sartor_platform.transaction import Transaction
 
 from sartor_deployment.resources import Parity, Revision
+from sartor_deployment.store import Decision
 
 
 def revision_promoted(tx: Transaction, revision: Revision, previous: str) -> None:
@@ -40,6 +41,26 @@ def endpoint_rolled_back(tx: Transaction, to: Revision, taken_back: str) -> None
     _publish(tx, message, to)
 
 
+def rollout_decided(tx: Transaction, decision: Decision, revision: Revision) -> None:
+    """Tell what a rollout decided, and by which numbers."""
+    _publish(tx, events.RolloutDecided(decision=decision_message(decision)), revision)
+
+
+def decision_message(decision: Decision) -> endpoint_pb2.Decision:
+    """A decision as the public API shows it."""
+    message = endpoint_pb2.Decision(
+        endpoint=decision.endpoint,
+        revision=decision.revision,
+        kind=endpoint_pb2.DecisionKind.Value(f"DECISION_KIND_{decision.kind}"),
+        reason=decision.reason,
+        message=decision.message,
+        figures=dict(decision.figures),
+        decided_by=decision.decided_by,
+    )
+    message.create_time.FromDatetime(decision.create_time)
+    return message
+
+
 def parity_result(parity: Parity | None) -> endpoint_pb2.ParityResult | None:
     """The measurement as the public API shows it."""
     return None if parity is None else endpoint_pb2.ParityResult(**parity.to_json())
@@ -47,7 +68,10 @@ def parity_result(parity: Parity | None) -> endpoint_pb2.ParityResult | None:
 
 def _publish(
     tx: Transaction,
-    message: events.RevisionPromoted | events.RevisionRejected | events.EndpointRolledBack,
+    message: events.RevisionPromoted
+    | events.RevisionRejected
+    | events.EndpointRolledBack
+    | events.RolloutDecided,
     revision: Revision,
 ) -> None:
     tx.publish(message, subject=revision.endpoint, run=revision.run, generation=revision.generation)

@@ -12,13 +12,18 @@ from sartor_datasets.manifests import ObjectReference
 from sartor_platform.errors import FieldViolation, IllegalTransition, InvalidArgument
 from sartor_platform.names import pattern
 
+from sartor_deployment.rollout import RolloutSpec
+
 PROJECT = pattern("projects/{project}")
 MODEL = pattern("projects/{project}/models/{model}")
 MODEL_VERSION = pattern("projects/{project}/models/{model}/versions/{version}")
 ENDPOINT = pattern("projects/{project}/endpoints/{endpoint}")
 REVISION = pattern("projects/{project}/endpoints/{endpoint}/revisions/{revision}")
 
-QUANTIZATIONS = ("Q8_0", "F16")
+QUANTIZATIONS = ("F16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+"""What can be built, largest first."""
+AUTO = "AUTO"
+"""All are built and measured; the smallest inside the allowed loss is taken."""
 
 
 class State(StrEnum):
@@ -27,6 +32,8 @@ class State(StrEnum):
     BUILDING = "BUILDING"
     STARTING = "STARTING"
     CHECKING = "CHECKING"
+    CANARY = "CANARY"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
     LIVE = "LIVE"
     SUPERSEDED = "SUPERSEDED"
     ROLLED_BACK = "ROLLED_BACK"
@@ -36,14 +43,16 @@ class State(StrEnum):
 MOVES: Mapping[State, tuple[State, ...]] = {
     State.BUILDING: (State.STARTING, State.REJECTED),
     State.STARTING: (State.CHECKING, State.LIVE, State.SUPERSEDED, State.REJECTED),
-    State.CHECKING: (State.LIVE, State.REJECTED),
+    State.CHECKING: (State.CANARY, State.AWAITING_APPROVAL, State.LIVE, State.REJECTED),
+    State.CANARY: (State.AWAITING_APPROVAL, State.LIVE, State.REJECTED),
+    State.AWAITING_APPROVAL: (State.CANARY, State.LIVE, State.REJECTED),
     State.LIVE: (State.SUPERSEDED, State.ROLLED_BACK),
     State.SUPERSEDED: (State.STARTING,),
     State.ROLLED_BACK: (),
     State.REJECTED: (),
 }
-ENGINE_WANTED = (State.STARTING, State.CHECKING, State.LIVE)
-"""The states in which agents keep an engine of the revision."""
+ENGINE_WANTED = (State.STARTING, State.CHECKING, State.CANARY, State.AWAITING_APPROVAL, State.LIVE)
+"""The states in which agents keep engines of the revision; also while it is warm (`Revision.warm_until`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +65,24 @@ class ParityBounds:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How an engine runs. `context_length` is of one request; `threads` 0 is the number of cores."""
+    """How engines run: `context_length` is of one request, `threads` 0 is the number of cores.
+
+    Each agent runs `replicas` of them; at most `queue` requests wait for a slot at each gateway.
+    """
 
     context_length: int = 2048
     slots: int = 4
     threads: int = 0
+    replicas: int = 1
+    queue: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class WatchingSpec:
+    """What is kept of requests. `sample_share` of them with their text, masked."""
+
+    sample_share: float = 0.0
+    retention_seconds: float = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +93,9 @@ class EndpointSpec:
     quantization: str = "Q8_0"
     parity: ParityBounds = field(default_factory=ParityBounds)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    rollout: RolloutSpec = field(default_factory=RolloutSpec)
+    watching: WatchingSpec = field(default_factory=WatchingSpec)
+    allowed_loss: float = 0.02
 
     def to_json(self) -> dict[str, Any]:
         """As the order keeps it."""
@@ -84,6 +109,9 @@ class EndpointSpec:
             value["quantization"],
             ParityBounds(**value["parity"]),
             EngineSettings(**value["engine"]),
+            RolloutSpec.from_json(value.get("rollout", {})),
+            WatchingSpec(**value.get("watching", {})),
+            value.get("allowed_loss", 0.02),
         )
 
 
@@ -99,20 +127,27 @@ def check_spec(name: str, spec: EndpointSpec) -> None:
         faults.append(FieldViolation("endpoint.model", f"must have the form {MODEL.template}"))
     elif MODEL.parse(spec.model)["project"] != project:
         faults.append(FieldViolation("endpoint.model", f"must be of the endpoint's own project, {project}"))
-    if spec.quantization not in QUANTIZATIONS:
-        faults.append(FieldViolation("endpoint.quantization", f"must be one of {', '.join(QUANTIZATIONS)}"))
+    if spec.quantization not in (*QUANTIZATIONS, AUTO):
+        known = ", ".join((*QUANTIZATIONS, AUTO))
+        faults.append(FieldViolation("endpoint.quantization", f"must be one of {known}"))
     limits: tuple[tuple[str, float, float, float], ...] = (
         ("parity.loss_margin", spec.parity.loss_margin, 1e-6, 10.0),
         ("parity.top1_agreement", spec.parity.top1_agreement, 1e-6, 1.0),
         ("engine.context_length", spec.engine.context_length, 64, 1_000_000),
         ("engine.slots", spec.engine.slots, 1, 256),
         ("engine.threads", spec.engine.threads, 0, 1024),
+        ("engine.replicas", spec.engine.replicas, 1, 64),
+        ("engine.queue", spec.engine.queue, 1, 100_000),
+        ("watching.sample_share", spec.watching.sample_share, 0, 1),
+        ("watching.retention", spec.watching.retention_seconds, 1, 10 * 365 * 86400),
+        ("allowed_loss", spec.allowed_loss, 1e-6, 10),
     )
     for path, value, least, most in limits:
         if not least <= value <= most:
             faults.append(
                 FieldViolation(f"endpoint.{path}", f"must be between {least:g} and {most:g}, not {value:g}")
             )
+    faults += spec.rollout.faults()
     if faults:
         lines = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
         raise InvalidArgument(f"{name} cannot work: {lines}", reason="BAD_ENDPOINT", violations=faults)
@@ -157,6 +192,13 @@ class Revision:
     created_by: str
     create_time: datetime
     live_time: datetime | None
+    canary_step: int = 0
+    canary_weight: int = 0
+    step_time: datetime | None = None
+    approved_by: str = ""
+    warm_until: datetime | None = None
+    """Until then its engines are kept though it answers nobody, for a rollback within a moment."""
+    variants: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def proven(self) -> bool:

@@ -4,36 +4,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sartor.common.v1 import object_reference_pb2
+from sartor.deployment.v1 import api_key_pb2, deployment_service_pb2_grpc, endpoint_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
-from sartor.deployment.v1 import deployment_service_pb2_grpc, endpoint_pb2
 from sartor_platform import idempotency, jobs, listing, orders
 from sartor_platform.errors import FieldViolation, InvalidArgument
 from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
 from sartor_deployment import store
-from sartor_deployment.announcements import parity_result
+from sartor_deployment.advice.recommend import STATEMENT
+from sartor_deployment.advice_messages import measured, option_message, requirements
+from sartor_deployment.announcements import decision_message
+from sartor_deployment.api_keys import API_KEY
+from sartor_deployment.messages import (
+    api_key_message,
+    endpoint_message,
+    endpoint_spec,
+    revision_message,
+    traffic_message,
+)
 from sartor_deployment.resources import (
     ENDPOINT,
     PROJECT,
     REVISION,
     EndpointSpec,
-    EngineSettings,
-    ParityBounds,
     Revision,
     State,
     check_spec,
 )
-from sartor_deployment.usecases import endpoints, revisions
+from sartor_deployment.usecases import advice, endpoints, keys, revisions, rollout
 
-_QUANTIZATION = {
-    endpoint_pb2.QUANTIZATION_UNSPECIFIED: "Q8_0",
-    endpoint_pb2.QUANTIZATION_Q8_0: "Q8_0",
-    endpoint_pb2.QUANTIZATION_F16: "F16",
-}
 _SETTLED = (
     endpoint_pb2.REVISION_STATE_LIVE,
     endpoint_pb2.REVISION_STATE_REJECTED,
@@ -51,7 +54,7 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
     def ApplyEndpoint(self, request: api.ApplyEndpointRequest, context: Any) -> endpoint_pb2.Endpoint:
         """Makes or changes an endpoint."""
         given = request.endpoint
-        spec = _spec(given)
+        spec = endpoint_spec(given)
         if request.validate_only:
             check_spec(given.name, spec)
             return given
@@ -139,46 +142,117 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
             context,
         )
 
+    def ApproveRevision(self, request: api.ApproveRevisionRequest, context: Any) -> endpoint_pb2.Revision:
+        """Lets a revision that waits for a person go on."""
+        with self._runtime.database.transaction() as tx:
+
+            def make() -> endpoint_pb2.Revision:
+                rollout.approve(tx, request.name)
+                return _revisions(tx.connection, [store.revision(tx.connection, request.name)])[0]
+
+            return idempotency.once(tx, request.request_id, request, make, endpoint_pb2.Revision)
+
+    def RejectRevision(self, request: api.RejectRevisionRequest, context: Any) -> endpoint_pb2.Revision:
+        """Stops a revision that is not live yet."""
+        with self._runtime.database.transaction() as tx:
+
+            def make() -> endpoint_pb2.Revision:
+                rollout.reject_by_hand(tx, request.name, request.message)
+                return _revisions(tx.connection, [store.revision(tx.connection, request.name)])[0]
+
+            return idempotency.once(tx, request.request_id, request, make, endpoint_pb2.Revision)
+
+    def ListDecisions(self, request: api.ListDecisionsRequest, context: Any) -> api.ListDecisionsResponse:
+        """Lists the decisions of an endpoint's rollouts, newest first."""
+        ENDPOINT.parse(request.parent, field="parent")
+        with self._runtime.database.read() as connection:
+            store.endpoint(connection, request.parent)
+            found, token = store.list_decisions(
+                connection, request.parent, page_size=request.page_size, page_token=request.page_token
+            )
+        return api.ListDecisionsResponse(
+            decisions=[decision_message(each) for each in found], next_page_token=token
+        )
+
+    def SummarizeTraffic(
+        self, request: api.SummarizeTrafficRequest, context: Any
+    ) -> api.SummarizeTrafficResponse:
+        """Sums up what gateways saw of an endpoint."""
+        ENDPOINT.parse(request.name)
+        seconds = request.window.ToTimedelta() if request.HasField("window") else timedelta(hours=1)
+        now = datetime.now(UTC)
+        with self._runtime.database.read() as connection:
+            store.endpoint(connection, request.name)
+            seen = store.traffic(connection, now - seconds, now + timedelta(days=1), endpoint=request.name)
+        return api.SummarizeTrafficResponse(revisions=[traffic_message(seen[name]) for name in sorted(seen)])
+
+    def CreateApiKey(self, request: api.CreateApiKeyRequest, context: Any) -> api_key_pb2.ApiKey:
+        """Makes a key; its secret is in the first answer and nowhere else."""
+        expire = request.api_key.expire_time
+        secrets: list[str] = []
+        with self._runtime.database.transaction() as tx:
+
+            def make() -> api_key_pb2.ApiKey:
+                key, secret = keys.create_api_key(
+                    tx,
+                    request.parent,
+                    request.api_key_id,
+                    tokens_per_minute=request.api_key.tokens_per_minute,
+                    requests_per_minute=request.api_key.requests_per_minute,
+                    expire_time=expire.ToDatetime(UTC) if request.api_key.HasField("expire_time") else None,
+                )
+                secrets.append(secret)
+                return api_key_message(key)
+
+            # What is kept for a repeat is the key without its secret.
+            answer = idempotency.once(tx, request.request_id, request, make, api_key_pb2.ApiKey)
+        shown = api_key_pb2.ApiKey()
+        shown.CopyFrom(answer)
+        shown.secret = "".join(secrets)
+        return shown
+
+    def ListApiKeys(self, request: api.ListApiKeysRequest, context: Any) -> api.ListApiKeysResponse:
+        """Lists the keys of a project."""
+        project = PROJECT.parse(request.parent, field="parent")["project"]
+        with self._runtime.database.read() as connection:
+            found, token = store.list_api_keys(
+                connection, project, page_size=request.page_size, page_token=request.page_token
+            )
+        return api.ListApiKeysResponse(
+            api_keys=[api_key_message(each) for each in found], next_page_token=token
+        )
+
+    def RevokeApiKey(self, request: api.RevokeApiKeyRequest, context: Any) -> api_key_pb2.ApiKey:
+        """Ends a key."""
+        API_KEY.parse(request.name)
+        with self._runtime.database.transaction() as tx:
+            return api_key_message(store.revoke_api_key(tx, request.name, tx.now))
+
+    def RecommendTarget(
+        self, request: api.RecommendTargetRequest, context: Any
+    ) -> api.RecommendTargetResponse:
+        """Ranks places to deploy to."""
+        required = requirements(request.requirements)
+        with self._runtime.database.read() as connection:
+            options, impossible = advice.advise(
+                connection, request.endpoint, required, request.price_table_json, measured(request.measured)
+            )
+        return api.RecommendTargetResponse(
+            options=[option_message(each) for each in options],
+            impossible=impossible,
+            model_statement=STATEMENT,
+        )
+
     def _endpoint(
         self, connection: Connection, name: str, order: orders.Order | None = None
     ) -> endpoint_pb2.Endpoint:
         now = store.endpoint(connection, name)
         order = order or orders.get(connection, name)
-        spec = EndpointSpec.from_json(order.spec)
-        return endpoint_pb2.Endpoint(
-            name=name,
-            model=spec.model,
-            quantization=endpoint_pb2.Quantization.Value(f"QUANTIZATION_{spec.quantization}"),
-            parity=endpoint_pb2.ParityBounds(
-                loss_margin=spec.parity.loss_margin, top1_agreement=spec.parity.top1_agreement
-            ),
-            engine=endpoint_pb2.EngineSettings(
-                context_length=spec.engine.context_length,
-                slots=spec.engine.slots,
-                threads=spec.engine.threads,
-            ),
-            live_revision=now.live_revision,
-            previous_revision=now.previous_revision,
-            url=self._runtime.settings.gateway_url,
-            order=orders.order_revision(order),
-        )
-
-
-def _spec(given: endpoint_pb2.Endpoint) -> EndpointSpec:
-    parity, engine = ParityBounds(), EngineSettings()
-    return EndpointSpec(
-        model=given.model,
-        quantization=_QUANTIZATION.get(given.quantization, ""),
-        parity=ParityBounds(
-            given.parity.loss_margin or parity.loss_margin,
-            given.parity.top1_agreement or parity.top1_agreement,
-        ),
-        engine=EngineSettings(
-            given.engine.context_length or engine.context_length,
-            given.engine.slots or engine.slots,
-            given.engine.threads,
-        ),
-    )
+        shown = endpoint_message(name, EndpointSpec.from_json(order.spec))
+        shown.live_revision, shown.previous_revision = now.live_revision, now.previous_revision
+        shown.url = self._runtime.settings.gateway_url
+        shown.order.CopyFrom(orders.order_revision(order))
+        return shown
 
 
 def _list_filter(request: api.ListRevisionsRequest) -> dict[str, str]:
@@ -204,32 +278,7 @@ def _revisions(connection: Connection, found: list[Revision]) -> list[endpoint_p
     names = [revision.name for revision in found]
     latest = jobs.jobs_of(connection, names)
     ready = [engine.revision for engine in store.ready_engines(connection, names)]
-    return [_revision(revision, latest.get(revision.name), ready.count(revision.name)) for revision in found]
-
-
-def _revision(revision: Revision, job: jobs.Job | None, replicas: int) -> endpoint_pb2.Revision:
-    shown = endpoint_pb2.Revision(
-        name=revision.name,
-        model_version=revision.model_version,
-        state=endpoint_pb2.RevisionState.Value(f"REVISION_STATE_{revision.state}"),
-        job=jobs.job_status(job),
-        parity=parity_result(revision.parity),
-        ready_replicas=replicas,
-        run=revision.run,
-        generation=revision.generation,
-        created_by=revision.created_by,
-    )
-    if revision.weights is not None:
-        weights = revision.weights
-        shown.weights.CopyFrom(
-            object_reference_pb2.ObjectReference(
-                uri=weights.uri, sha256=weights.sha256, size_bytes=weights.size_bytes
-            )
-        )
-    if revision.error_reason:
-        shown.error.reason = revision.error_reason
-        shown.error.message = revision.error_message
-    shown.create_time.FromDatetime(revision.create_time)
-    if revision.live_time is not None:
-        shown.live_time.FromDatetime(revision.live_time)
-    return shown
+    return [
+        revision_message(revision, latest.get(revision.name), ready.count(revision.name))
+        for revision in found
+    ]

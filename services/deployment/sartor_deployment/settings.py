@@ -20,7 +20,15 @@ class DeploymentSettings(PlatformSettings):
     """How users reach it; shown as the URL of every endpoint."""
     gateway_wait_seconds: float = 15.0
     """How long a request waits for an engine that is being started again, before it is answered with 503."""
+    gateway_queue_seconds: float = 60.0
+    """How long a request waits for a free slot, before it is answered with 429."""
+    gateway_request_seconds: float = 600.0
+    """The longest a request may take, first to last byte."""
+    gateway_slow_reader_seconds: float = 120.0
+    """A client that reads nothing for so long is hung up on."""
     gateway_max_body_bytes: int = 8 * 2**20
+    gateway_keys: str = "auto"
+    """"required", "open", or "auto": required unless the gateway listens on loopback only."""
     agent_name: str = field(default_factory=socket.gethostname)
     """Agents of different names each run a replica of every engine; of one name only one works."""
     engine_bind_host: str = "127.0.0.1"
@@ -28,6 +36,10 @@ class DeploymentSettings(PlatformSettings):
     """The address under which the gateway and the parity check reach this agent's engines."""
     engine_health_seconds: float = 10.0
     """Between two real requests that prove an engine answers."""
+    engine_drain_seconds: float = 120.0
+    """How long an engine that is no longer wanted may go on with the answers it has begun."""
+    engine_spare_memory_mb: int = 256
+    """Memory that must be left free when an engine starts."""
     converter_dir: Path = Path(sys.prefix) / "share" / "sartor" / "converter"
     """Where llama.cpp's converter was unpacked, apart because of its own `gguf` package."""
     parity_max_tokens: int = 1500

@@ -84,12 +84,13 @@ def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping
         "budget_seconds": settings.parity_budget_seconds,
         "loss_margin": spec.parity.loss_margin,
         "top1_agreement": spec.parity.top1_agreement,
+        "smoke_prompts": spec.to_json()["rollout"]["smoke_prompts"],
     }
 
 
 def _parity_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
-    measured = Parity(**result)
-    return lambda tx: revisions.checked(tx, context.job.resource, measured)
+    measured = Parity(**result["parity"])
+    return lambda tx: revisions.checked(tx, context.job.resource, measured, result["smoke"])
 
 
 def _answers(url: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sartor_deployment.gateway.app import make_app
 from sartor_deployment.gateway.errors import from_engine
+from sartor_deployment.gateway.proxy import ProxyLimits
 from sartor_deployment.gateway.routes import Route, Routes, Table, table
 from starlette.testclient import TestClient
 
@@ -24,7 +25,6 @@ class FixedRoutes(Routes):
 
     def __init__(self, current: Table) -> None:
         self.current = current
-        self._turns = iter(range(10**9))  # type: ignore[assignment]
         self._changed = set()
         self._read_at = 1.0
 
@@ -69,7 +69,8 @@ def client(*engines: str, wait_seconds: float = 0.3) -> TestClient:
     """The gateway before these engines of the endpoint `support`."""
     route = Route("r1", engines)
     current = Table({"support": route}, ("support",))
-    app = make_app(FixedRoutes(current), wait_seconds=wait_seconds, max_body_bytes=10_000)
+    limits = ProxyLimits(engine_wait=wait_seconds)
+    app = make_app(FixedRoutes(current), limits=limits, max_body_bytes=10_000)
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -78,7 +79,7 @@ def test_endpoints_are_reached_by_id_while_it_is_unique() -> None:
     live = {E1: f"{E1}/revisions/r2", "projects/p/endpoints/new": ""}
     engines = {f"{E1}/revisions/r2": ("http://a",), f"{E1}/revisions/r3": ("http://b",)}
     one = table(live, engines)
-    assert one.routes["support"] == one.routes[E1] == Route(f"{E1}/revisions/r2", ("http://a",))
+    assert one.routes["support"] == one.routes[E1] == Route(f"{E1}/revisions/r2", ("http://a",), E1)
     assert one.routes[f"{E1}/revisions/r3"].engines == ("http://b",)
     assert "new" not in one.routes
     two = table({E1: f"{E1}/revisions/r2", E2: f"{E2}/revisions/r1"}, engines)

@@ -18,6 +18,7 @@ from sartor_platform.object_cache import ObjectCache
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 
+from sartor_deployment.agent.memory import check_fits
 from sartor_deployment.resources import Revision
 from sartor_deployment.store import EngineRow, remove_engines
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
@@ -32,7 +33,7 @@ _ALIVE_EVERY_SECONDS = 2.0
 _ALIVE_MISSES = 3
 _PROOF_SECONDS = 120.0
 _HEALTHY_SECONDS = 60.0
-_DRAIN_SECONDS = 30.0
+_QUIET_LOOKS = 3
 
 
 class Unhealthy(Exception):
@@ -42,12 +43,13 @@ class Unhealthy(Exception):
 class Replica:
     """Runs in a thread of its own, which is also what the kernel ties the engine's life to."""
 
-    def __init__(self, runtime: Runtime, cache: ObjectCache, revision: Revision) -> None:
+    def __init__(self, runtime: Runtime, cache: ObjectCache, revision: Revision, number: int = 0) -> None:
         settings = runtime.settings
         self._runtime = runtime
         self._settings = settings
         self._cache = cache
         self._revision = revision
+        self._number = number
         self._agent = settings.agent_name
         # A folder of its own: an earlier engine of the same revision may still be draining.
         self._folder = Path(settings.data_dir).resolve() / "engines" / f"{self._agent}-{new_id()}"
@@ -113,6 +115,11 @@ class Replica:
             _Ended: it came up, and ended later.
         """
         weights = self._weights()
+        check_fits(
+            weights,
+            self._revision.spec.engine,
+            spare_bytes=self._settings.engine_spare_memory_mb * 2**20,
+        )
         engine = LocalEngine(
             weights,
             self._revision.name,
@@ -184,11 +191,14 @@ class Replica:
         # First it vanishes from the routing table, then what it has begun may end.
         self._forget()
         api = EngineApi(self._url(address), timeout_seconds=5.0)
-        until = time.monotonic() + _DRAIN_SECONDS
+        until = time.monotonic() + self._settings.engine_drain_seconds
         time.sleep(0.5)
+        quiet = 0
         with contextlib.suppress(OSError, http.client.HTTPException, EngineRefused):
-            while self._drain and engine.running and time.monotonic() < until and api.busy_slots():
-                time.sleep(0.2)
+            # Between two answers of its own queue no slot is busy for a moment: only several looks count.
+            while self._drain and engine.running and time.monotonic() < until and quiet < _QUIET_LOOKS:
+                quiet = 0 if api.busy_slots() else quiet + 1
+                time.sleep(0.1)
 
     def _give_up(self, reason: str, message: str) -> None:
         self._transact(lambda tx: engines.cannot_run(tx, self._revision.name, reason, message))
@@ -216,6 +226,7 @@ class Replica:
             pid=pid,
             restarts=self._restarts,
             message=message[:1000],
+            replica=self._number,
         )
         self._transact(lambda tx: engines.seen(tx, row))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import psycopg
 from sartor_platform import log
 from sartor_platform.database import is_transient
+from sartor_platform.errors import SartorError
 from sartor_platform.listen import Listener
 from sartor_platform.object_cache import ObjectCache
 from sartor_platform.processes import stop_event
@@ -16,11 +18,13 @@ from sartor_platform.runtime import Runtime
 
 from sartor_deployment import store
 from sartor_deployment.agent.replica import Replica
+from sartor_deployment.usecases import rollout, watching
 from sartor_deployment.usecases.revisions import AGENTS
 
 _LOOK_EVERY_SECONDS = 3.0
 _STANDBY_SECONDS = 2.0
 _END_SECONDS = 15.0
+_SWEEP_EVERY_SECONDS = 600.0
 
 
 def run(runtime: Runtime) -> None:
@@ -68,7 +72,7 @@ def _lead(
 
 
 class Agent:
-    """Holds the replicas. Desired: one engine here for every revision that needs one."""
+    """Holds the replicas. Desired: engines here for every revision that needs them."""
 
     def __init__(self, runtime: Runtime, session: psycopg.Connection[object]) -> None:
         settings = runtime.settings
@@ -78,8 +82,9 @@ class Agent:
         data = Path(settings.data_dir).resolve()
         self._engines = data / "engines"
         self._cache = ObjectCache(runtime.objects, data / "objects", settings.object_cache_bytes)
-        self._replicas: dict[str, Replica] = {}
+        self._replicas: dict[tuple[str, int], Replica] = {}
         self._retiring: list[Replica] = []
+        self._next_sweep = 0.0
 
     def work(self, stop: threading.Event, wake: threading.Event) -> None:
         """Look, act, wait; until told to stop or the lock is lost. Ends all engines."""
@@ -104,18 +109,35 @@ class Agent:
 
     def _look(self) -> None:
         with self._runtime.database.transaction() as tx:
-            wanted = {revision.name: revision for revision in store.engine_wanted(tx.connection)}
+            wanted = {
+                (revision.name, number): revision
+                for revision in store.engine_wanted(tx.connection)
+                for number in range(revision.spec.engine.replicas)
+            }
             store.heartbeat(tx, self._name)
         self._retiring = [replica for replica in self._retiring if not replica.ended]
-        for name in [name for name in self._replicas if name not in wanted]:
-            replica = self._replicas.pop(name)
+        for key in [key for key in self._replicas if key not in wanted]:
+            replica = self._replicas.pop(key)
             replica.stop(drain=True)
             self._retiring.append(replica)
-        for name, revision in wanted.items():
-            if name not in self._replicas:
-                self._replicas[name] = Replica(self._runtime, self._cache, revision)
-            elif self._replicas[name].ended:
-                del self._replicas[name]  # its thread broke on a fault of ours: begin again
+        for key, revision in wanted.items():
+            if key not in self._replicas:
+                self._replicas[key] = Replica(self._runtime, self._cache, revision, key[1])
+            elif self._replicas[key].ended:
+                del self._replicas[key]  # its thread broke on a fault of ours: begin again
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Decide about canaries, in transactions of their own: what fails here stops no engine."""
+        try:
+            with self._runtime.database.transaction() as tx:
+                rollout.tick(tx)
+        except SartorError as error:
+            log.get().error("agent.rollout_did_not_go_on", reason=error.reason, error=error.message)
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+            with self._runtime.database.transaction() as tx:
+                watching.forget_old(tx)
 
     def _forget(self) -> None:
         # Engines of an agent that was before us died with it.

@@ -1,13 +1,16 @@
-"""The HTTP API: /v1/chat/completions, /v1/completions, /v1/models and /healthz."""
+"""The HTTP API: /v1/chat/completions, /v1/completions, /v1/models, /v1/feedback and /healthz."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+import random
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol
 
 from sartor_platform import log
+from sartor_platform.names import new_id
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -15,31 +18,81 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.proxy import Proxy
+from sartor_deployment.gateway.feedback import Feedback, parse_feedback
+from sartor_deployment.gateway.keys import Keys
+from sartor_deployment.gateway.proxy import Asked, Proxy, ProxyLimits
 from sartor_deployment.gateway.routes import Routes
+from sartor_deployment.gateway.traffic import NoRecorder, Recorder
 
 
-def make_app(routes: Routes, *, wait_seconds: float, max_body_bytes: int) -> Starlette:
-    """The application; `routes` is kept by its owner."""
-    proxy = Proxy(routes, wait_seconds=wait_seconds)
+class FeedbackStore(Protocol):
+    """Where feedback goes. Blocking; called in a thread."""
+
+    def keep(self, given: Feedback, project: str) -> str:
+        """Keep it; returns the revision it is about.
+
+        Raises:
+            ApiError: 404: no such answer. 503: it cannot be kept now.
+        """
+
+
+def make_app(
+    routes: Routes,
+    *,
+    limits: ProxyLimits,
+    max_body_bytes: int,
+    keys: Keys | None = None,
+    recorder: Recorder | None = None,
+    feedback: FeedbackStore | None = None,
+) -> Starlette:
+    """The application; `routes`, `keys` and `recorder` are kept by their owner."""
+    proxy = Proxy(routes, recorder or NoRecorder(), limits)
+    guard = keys or Keys(None, required=False)
+
+    async def ask(request: Request, needed: str, path: str) -> Response:
+        caller = guard.caller(request.headers.get("authorization", ""))
+        body = await _body(request, max_body_bytes)
+        value = _checked(body, needed)
+        route = proxy.route(value["model"])
+        caller.check(route)
+        guard.admit(caller)
+        asked = Asked(
+            id=f"req-{new_id()}",
+            model=value["model"],
+            path=path,
+            body=body,
+            user=value["user"] if isinstance(value.get("user"), str) else "",
+            api_key=caller.name,
+            sampled=route.sample_share > 0 and random.random() < route.sample_share,
+        )
+        return await while_there(request, proxy.forward(asked), limits.request)
 
     async def chat(request: Request) -> Response:
-        body = await _body(request, max_body_bytes)
-        model = _checked(body, "messages")
-        return await proxy.forward(model, "/v1/chat/completions", body)
+        return await ask(request, "messages", "/v1/chat/completions")
 
     async def complete(request: Request) -> Response:
-        body = await _body(request, max_body_bytes)
-        model = _checked(body, "prompt")
-        return await proxy.forward(model, "/v1/completions", body)
+        return await ask(request, "prompt", "/v1/completions")
 
-    async def models(_request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [_model(name) for name in routes.current.models]})
+    async def models(request: Request) -> Response:
+        caller = guard.caller(request.headers.get("authorization", ""))
+        table = routes.current
+        shown = [name for name in table.models if caller.reaches(table.routes[name])]
+        return JSONResponse({"object": "list", "data": [_model(name) for name in shown]})
 
     async def model(request: Request) -> Response:
+        caller = guard.caller(request.headers.get("authorization", ""))
         name = request.path_params["model"]
-        proxy.route(name)
+        caller.check(proxy.route(name))
         return JSONResponse(_model(name))
+
+    async def opinion(request: Request) -> Response:
+        caller = guard.caller(request.headers.get("authorization", ""))
+        given = parse_feedback(_object(await _body(request, max_body_bytes)))
+        if feedback is None:
+            raise ApiError(503, "this gateway keeps no feedback", "feedback_not_kept")
+        project = f"projects/{caller.key.project}" if caller.key else ""
+        revision = await asyncio.to_thread(feedback.keep, given, project)
+        return JSONResponse({"object": "feedback", "id": given.id, "revision": revision}, 201)
 
     async def health(_request: Request) -> Response:
         if not routes.fresh:
@@ -57,6 +110,7 @@ def make_app(routes: Routes, *, wait_seconds: float, max_body_bytes: int) -> Sta
             Route("/v1/completions", complete, methods=["POST"]),
             Route("/v1/models", models),
             Route("/v1/models/{model:path}", model),
+            Route("/v1/feedback", opinion, methods=["POST"]),
             Route("/healthz", health),
         ],
         exception_handlers={
@@ -67,6 +121,34 @@ def make_app(routes: Routes, *, wait_seconds: float, max_body_bytes: int) -> Sta
         },
         lifespan=lifespan,
     )
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, Response], seconds: float) -> Response:
+    """What `work` answers, as long as the client waits for it; else the work is cancelled, at the engine too.
+
+    Raises:
+        ClientDisconnect: it went.
+        ApiError: 504: it took too long.
+    """
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_until_gone(request))
+    try:
+        await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        if gone.done():
+            raise ClientDisconnect
+        raise ApiError(504, f"there was no answer within {seconds:g} s", "request_timeout")
+    finally:
+        gone.cancel()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -80,14 +162,19 @@ async def _body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _checked(body: bytes, needed: str) -> str:
-    """The model a request names, once its form is right; what the engine checks itself is left to it."""
+def _object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}", "invalid_json") from error
     if not isinstance(value, dict):
         raise ApiError(400, "the body must be a JSON object", "invalid_json")
+    return value
+
+
+def _checked(body: bytes, needed: str) -> dict[str, Any]:
+    """A request, once its form is right; what the engine checks itself is left to it."""
+    value = _object(body)
     model = value.get("model")
     if not isinstance(model, str) or not model:
         raise ApiError(
@@ -100,7 +187,7 @@ def _checked(body: bytes, needed: str) -> str:
         isinstance(messages, list) and all(isinstance(m, dict) for m in messages)
     ):
         raise ApiError(400, "'messages' must be an array of objects", "invalid_type", "messages")
-    return model
+    return value
 
 
 def _model(name: str) -> dict[str, Any]:

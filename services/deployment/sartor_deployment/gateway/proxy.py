@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import hashlib
+import random
 import time
-from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 
 import httpx
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from sartor_platform import log
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from sartor_deployment.gateway.admission import Admission
 from sartor_deployment.gateway.errors import ApiError, from_engine
 from sartor_deployment.gateway.routes import Route, Routes
+from sartor_deployment.gateway.stream import EngineStream
+from sartor_deployment.gateway.traffic import Recorder, Seen
+from sartor_deployment.gateway.usage import Passage
 
 REQUESTS = Counter("sartor_gateway_requests", "Requests by model and status.", ["revision", "status"])
+WAITING = Gauge("sartor_gateway_waiting", "Requests that wait for an engine's slot.")
 FIRST_BYTE_SECONDS = Histogram(
     "sartor_gateway_first_byte_seconds",
     "Until the engine's first byte.",
@@ -24,14 +30,45 @@ FIRST_BYTE_SECONDS = Histogram(
 )
 _HEADERS = {"Content-Type": "application/json"}
 _PASSED_ON = ("content-type", "cache-control")
+_LOOK_AGAIN_SECONDS = 0.5
+_LOADING = 503
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyLimits:
+    """How long things may take, in seconds."""
+
+    engine_wait: float = 15.0
+    """For an engine that is being started again, before 503."""
+    queue: float = 60.0
+    """For a free slot, before 429."""
+    request: float = 600.0
+    """From the first to the last byte."""
+    slow_reader: float = 120.0
+    """For a client that reads nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, its form checked."""
+
+    id: str
+    model: str
+    path: str
+    body: bytes
+    user: str = ""
+    api_key: str = ""
+    sampled: bool = False
 
 
 class Proxy:
     """Talks to engines. One for the process, inside its event loop."""
 
-    def __init__(self, routes: Routes, *, wait_seconds: float) -> None:
+    def __init__(self, routes: Routes, recorder: Recorder, limits: ProxyLimits) -> None:
         self._routes = routes
-        self._wait_seconds = wait_seconds
+        self._recorder = recorder
+        self._limits = limits
+        self.admission = Admission()
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=2.0),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
@@ -42,32 +79,37 @@ class Proxy:
         """Close the connections to engines."""
         await self._client.aclose()
 
-    async def forward(self, model: str, path: str, body: bytes) -> Response:
-        """The engine's answer to `body` at `path`; streamed if the engine streams.
+    async def forward(self, asked: Asked) -> Response:
+        """The engine's answer; streamed if the engine streams.
 
         Raises:
-            ApiError: 404 unknown model, 503 no engine answers, or the engine's own error.
+            ApiError: 404 unknown model, 429 the queue is full, 503 no engine answers, or the engine's.
         """
         started = time.monotonic()
-        until = started + self._wait_seconds
+        until = started + self._limits.engine_wait
         avoid: set[str] = set()
         while True:
-            route = self.route(model)
-            engine = self._routes.pick(route, avoid)
-            if engine is None:
-                await self._wait_for_engine(route, until)
-                avoid.clear()
-                continue
+            route = self._choose(asked)
+            engine, route = await self._place(asked, route, avoid, until)
             try:
-                answer = await self._send(engine + path, body)
+                answer = await self._send(engine + asked.path, asked.body)
             except httpx.TransportError as error:
+                self.admission.leave(route, engine)
                 log.get().warning(
                     "gateway.engine_unreachable", engine=engine, revision=route.revision, error=repr(error)
                 )
                 avoid.add(engine)
                 continue
+            except BaseException:
+                self.admission.leave(route, engine)
+                raise
+            if answer.status_code == _LOADING:  # it loads its model, or is about to end: another may answer
+                await answer.aclose()
+                self.admission.leave(route, engine)
+                avoid.add(engine)
+                continue
             FIRST_BYTE_SECONDS.labels(route.revision).observe(time.monotonic() - started)
-            return await self._answer(route, answer)
+            return await self._answer(asked, route, engine, answer, started)
 
     def route(self, model: str) -> Route:
         """What `model` means now.
@@ -81,19 +123,57 @@ class Proxy:
             return route
         if model in table.ambiguous:
             names = ", ".join(table.ambiguous[model])
-            raise ApiError(
-                404,
-                f"the id {model!r} belongs to several endpoints; name one: {names}",
-                "model_not_found",
-                "model",
-            )
-        known = ", ".join(table.models) or "none yet"
-        raise ApiError(
-            404,
-            f"the model {model!r} does not exist or is not live; there are: {known}",
-            "model_not_found",
-            "model",
-        )
+            what = f"the id {model!r} belongs to several endpoints; name one: {names}"
+        else:
+            known = ", ".join(table.models) or "none yet"
+            what = f"the model {model!r} does not exist or is not live; there are: {known}"
+        raise ApiError(404, what, "model_not_found", "model")
+
+    def _choose(self, asked: Asked) -> Route:
+        """The live revision, or the canary for its share. A `user` always meets the same of the two."""
+        route = self.route(asked.model)
+        if not route.canary:
+            return route
+        if asked.user:
+            digest = hashlib.sha256(f"{route.canary}\0{asked.user}".encode()).digest()
+            drawn = int.from_bytes(digest[:4], "big") / 2**32
+        else:
+            drawn = random.random()
+        if drawn * 100 >= route.canary_weight:
+            return route
+        return self._routes.current.routes.get(route.canary, route)
+
+    async def _place(self, asked: Asked, route: Route, avoid: set[str], until: float) -> tuple[str, Route]:
+        """A place at an engine, and whose engine it is: while it waits, the live revision may be another."""
+        engine = self.admission.try_enter(route, avoid)
+        if engine is not None:
+            return engine, route
+        entered = time.monotonic()
+        accepted = False
+        while True:
+            if not [each for each in route.engines if each not in avoid]:
+                await self._wait_for_engine(route, until)
+                avoid.clear()
+                route = self._choose(asked)
+                engine = self.admission.try_enter(route, avoid)
+            else:
+                WAITING.inc()
+                try:
+                    engine = await self.admission.wait(route, avoid, _LOOK_AGAIN_SECONDS, accepted=accepted)
+                finally:
+                    WAITING.dec()
+                accepted = True
+            if engine is not None:
+                return engine, route
+            if time.monotonic() - entered > self._limits.queue:
+                raise ApiError(
+                    429,
+                    f"no slot of {route.revision} became free within {self._limits.queue:g} s",
+                    "queue_timeout",
+                    retry_after_seconds=5,
+                )
+            now = self._routes.current.routes.get(route.revision)
+            route = now if now is not None and now.engines else self._choose(asked)
 
     async def _wait_for_engine(self, route: Route, until: float) -> None:
         left = until - time.monotonic()
@@ -105,41 +185,58 @@ class Proxy:
                 "engine_unavailable",
                 retry_after_seconds=5,
             )
-        await self._routes.changed(min(left, 0.5))
+        await self._routes.changed(min(left, _LOOK_AGAIN_SECONDS))
 
     async def _send(self, url: str, body: bytes) -> httpx.Response:
         request = self._client.build_request("POST", url, content=body, headers=_HEADERS)
         return await self._client.send(request, stream=True)
 
-    async def _answer(self, route: Route, answer: httpx.Response) -> Response:
+    async def _answer(
+        self, asked: Asked, route: Route, engine: str, answer: httpx.Response, started: float
+    ) -> Response:
         status = answer.status_code
         REQUESTS.labels(route.revision, str(status)).inc()
-        if status >= 400:
-            data = await answer.aread()
-            await answer.aclose()
-            raise from_engine(status, data)
         headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-        headers["x-sartor-revision"] = route.revision
-        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-            try:
-                return Response(await answer.aread(), status, headers)
-            except httpx.TransportError as error:
-                raise ApiError(
-                    502, f"the engine ended in the middle of its answer: {error!r}", "engine_died"
-                ) from error
-            finally:
-                await answer.aclose()
-        return StreamingResponse(_stream(answer, route), status, headers)
+        headers |= {"x-sartor-revision": route.revision, "x-request-id": asked.id}
+        passage = Passage(keep_text=asked.sampled)
+        seen = Seen(
+            id=asked.id,
+            endpoint=route.endpoint,
+            revision=route.revision,
+            api_key=asked.api_key,
+            status=status,
+            failed=status >= 500,
+            first_byte_ms=(time.monotonic() - started) * 1000,
+            question=asked.body if asked.sampled else b"",
+        )
 
+        def ended(failed: bool, used: bool = True) -> None:
+            seconds = time.monotonic() - started
+            self.admission.leave(route, engine, seconds if used else None)
+            self._recorder.record(
+                replace(seen, failed=seen.failed or failed, total_ms=seconds * 1000), passage
+            )
 
-async def _stream(answer: httpx.Response, route: Route) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in answer.aiter_raw():
-            yield chunk
-    except httpx.TransportError as error:
-        log.get().warning("gateway.stream_broke", revision=route.revision, error=repr(error))
-        broken = ApiError(502, "the engine ended in the middle of its answer; ask again", "engine_died")
-        yield f"data: {json.dumps(broken.body())}\n\n".encode()
-    finally:
-        # Also when the client has gone: the engine sees its connection close and stops to generate.
-        await asyncio.shield(answer.aclose())
+        if status < 400 and answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return EngineStream(
+                answer, headers, passage, ended, until=started + self._limits.request,
+                slow_reader_seconds=self._limits.slow_reader,
+            )  # fmt: skip
+        failed = True
+        try:
+            data = await answer.aread()
+            passage.see(data)
+            failed = False
+        except httpx.TransportError as error:
+            raise ApiError(
+                502, f"the engine ended in the middle of its answer: {error!r}", "engine_died"
+            ) from error
+        except asyncio.CancelledError:
+            failed = False  # the client went: no fault of the engine
+            raise
+        finally:
+            await answer.aclose()
+            ended(failed, status < 400)
+        if status >= 400:
+            raise from_engine(status, data)
+        return Response(data, status, headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 
 import uvicorn
@@ -11,7 +12,12 @@ from sartor_platform.processes import stop_event
 from sartor_platform.runtime import Runtime
 
 from sartor_deployment.gateway.app import make_app
+from sartor_deployment.gateway.feedback import FeedbackTable
+from sartor_deployment.gateway.keys import Keys
+from sartor_deployment.gateway.proxy import ProxyLimits
 from sartor_deployment.gateway.routes import Routes
+from sartor_deployment.gateway.traffic import TrafficLog
+from sartor_deployment.settings import DeploymentSettings
 
 
 class _Server(uvicorn.Server):
@@ -45,8 +51,20 @@ def run(runtime: Runtime) -> None:
     settings = runtime.settings
     host, _, port = settings.gateway_bind.rpartition(":")
     routes = Routes(runtime.database)
+    keys = Keys(runtime.database, required=_keys_required(settings))
+    traffic = TrafficLog(runtime.database, keys)
     app = make_app(
-        routes, wait_seconds=settings.gateway_wait_seconds, max_body_bytes=settings.gateway_max_body_bytes
+        routes,
+        limits=ProxyLimits(
+            engine_wait=settings.gateway_wait_seconds,
+            queue=settings.gateway_queue_seconds,
+            request=settings.gateway_request_seconds,
+            slow_reader=settings.gateway_slow_reader_seconds,
+        ),
+        max_body_bytes=settings.gateway_max_body_bytes,
+        keys=keys,
+        recorder=traffic,
+        feedback=FeedbackTable(runtime.database),
     )
     config = uvicorn.Config(
         app,
@@ -65,6 +83,8 @@ def run(runtime: Runtime) -> None:
     server = _Server(config)
     server.install(stop_event())
     routes.start()
+    keys.start()
+    traffic.start()
     try:
         sockets = [config.bind_socket()]
     except SystemExit as error:
@@ -79,3 +99,13 @@ def run(runtime: Runtime) -> None:
         server.run(sockets=sockets)
     finally:
         routes.stop()
+        keys.stop()
+        traffic.stop()
+
+
+def _keys_required(settings: DeploymentSettings) -> bool:
+    """Where others than this machine's own programs can reach it, a key is needed unless told otherwise."""
+    if settings.gateway_keys != "auto":
+        return settings.gateway_keys == "required"
+    host = settings.gateway_bind.rpartition(":")[0].strip("[]") or "127.0.0.1"
+    return host != "localhost" and not ipaddress.ip_address(host).is_loopback

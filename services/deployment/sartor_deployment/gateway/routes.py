@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sartor_platform import log
 from sartor_platform.database import Database, is_transient
 from sartor_platform.listen import Listener
 
 from sartor_deployment import store
-from sartor_deployment.resources import ENDPOINT
+from sartor_deployment.resources import ENDPOINT, State
 from sartor_deployment.usecases.revisions import AGENTS
 
 _LOOK_EVERY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a revision's engines take: `slots` at a time each, `queue` waiting at this gateway."""
+
+    slots: int = 4
+    queue: int = 256
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """What a model name means now: the revision that answers, and the engines that serve it."""
+    """What a model name means now: the revision that answers, and the engines that serve it.
+
+    `canary` answers `canary_weight` percent of the requests instead.
+    """
 
     revision: str
     engines: tuple[str, ...]
+    endpoint: str = ""
+    slots: int = 4
+    queue: int = 256
+    sample_share: float = 0.0
+    canary: str = ""
+    canary_weight: int = 0
+
+    @property
+    def project(self) -> str:
+        """ "projects/{project}" of the endpoint."""
+        return "/".join(self.endpoint.split("/")[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +59,44 @@ class Table:
     ambiguous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def table(live: Mapping[str, str], engines: Mapping[str, tuple[str, ...]]) -> Table:
+def table(
+    live: Mapping[str, str],
+    engines: Mapping[str, tuple[str, ...]],
+    limits: Mapping[str, Limits] | None = None,
+    canaries: Mapping[str, tuple[str, int]] | None = None,
+    sample_shares: Mapping[str, float] | None = None,
+) -> Table:
     """Routes by endpoint id where it is unique, endpoint name, and the name of every revision with an engine.
 
     Args:
         live: endpoint name → live revision, "" where there is none.
         engines: revision → URLs of the engines that answer.
+        limits: revision → what its engines take.
+        canaries: endpoint → (revision, percent of the traffic).
+        sample_shares: endpoint → share of requests of which the text is kept.
     """
+    limits, canaries, shares = limits or {}, canaries or {}, sample_shares or {}
+
+    def route(revision: str) -> Route:
+        endpoint = revision.partition("/revisions/")[0]
+        most = limits.get(revision, Limits())
+        share = shares.get(endpoint, 0.0)
+        return Route(revision, engines.get(revision, ()), endpoint, most.slots, most.queue, share)
+
     ids = {name: ENDPOINT.parse(name)["endpoint"] for name in live}
     uses = Counter(ids.values())
-    routes: dict[str, Route] = {revision: Route(revision, urls) for revision, urls in engines.items()}
+    routes: dict[str, Route] = {revision: route(revision) for revision in engines}
     models: list[str] = []
     for name, revision in live.items():
         if not revision:
             continue
-        route = Route(revision, engines.get(revision, ()))
-        routes[revision] = routes[name] = route
+        routes[revision] = route(revision)
+        canary, weight = canaries.get(name, ("", 0))
+        if not engines.get(canary):
+            canary, weight = "", 0  # without an engine it answers nobody
+        routes[name] = replace(routes[revision], canary=canary, canary_weight=weight)
         if uses[ids[name]] == 1:
-            routes[ids[name]] = route
+            routes[ids[name]] = routes[name]
         models.append(ids[name] if uses[ids[name]] == 1 else name)
     ambiguous = {
         id_: tuple(sorted(name for name in live if ids[name] == id_))
@@ -71,7 +112,6 @@ class Routes:
     def __init__(self, database: Database) -> None:
         self.current = Table()
         self._database = database
-        self._turns = itertools.count()
         self._wake = threading.Event()
         self._stopping = False
         self._read_at = 0.0
@@ -95,11 +135,6 @@ class Routes:
     def fresh(self) -> bool:
         """Whether the table was read at all. It stays in use while the database is away."""
         return self._read_at > 0
-
-    def pick(self, route: Route, avoid: set[str]) -> str | None:
-        """An engine of the route, in turns, without those to avoid."""
-        left = [url for url in route.engines if url not in avoid]
-        return left[next(self._turns) % len(left)] if left else None
 
     async def changed(self, seconds: float) -> None:
         """Wait until the table is another, at most so long."""
@@ -138,7 +173,15 @@ class Routes:
         with self._database.read() as connection:
             live = store.live_revisions(connection)
             ready = store.ready_engines(connection)
+            served = store.served(connection)
+            shares = store.sample_shares(connection)
         engines: dict[str, tuple[str, ...]] = {}
         for row in ready:
             engines[row.revision] = (*engines.get(row.revision, ()), row.url)
-        return table(live, engines)
+        limits = {each.name: Limits(each.slots, each.queue) for each in served}
+        canaries = {
+            each.endpoint: (each.name, each.canary_weight)
+            for each in served
+            if each.state is State.CANARY and each.canary_weight
+        }
+        return table(live, engines, limits, canaries, shares)

@@ -25,6 +25,7 @@ from sartor_platform.errors import FailedPrecondition
 from sartor_platform.worker import Report
 
 from sartor_deployment.parity.forced import Forced, force
+from sartor_deployment.parity.smoke import ask_smoke_prompts
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 
 LEAST_TOKENS = 200
@@ -35,7 +36,9 @@ def check(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
     """Measure and compare with the bounds.
 
     Task: references (path), url, context_length, slots, max_tokens, budget_seconds, loss_margin,
-        top1_agreement.
+        top1_agreement, smoke_prompts.
+    Returns:
+        {"parity": what was measured, "smoke": the answers to the smoke prompts}.
 
     Raises:
         FailedPrecondition: REFERENCES_MALFORMED, CONTEXT_TOO_SHORT, TOKENIZATION_DIFFERS, ENGINE_REFUSED.
@@ -52,7 +55,7 @@ def check(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
     until = started + task["budget_seconds"]
     measured = measure(engine, chosen, slots=task["slots"], until=until, report=report)
     loss_gap = abs(measured.served_loss - measured.reference_loss)
-    return {
+    parity = {
         "passed": loss_gap <= task["loss_margin"] and measured.top1_agreement >= task["top1_agreement"],
         "reference_loss": measured.reference_loss,
         "served_loss": measured.served_loss,
@@ -60,6 +63,8 @@ def check(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
         "tokens": measured.tokens,
         "items": measured.items,
     }
+    smoke = ask_smoke_prompts(engine, task.get("smoke_prompts", ())) if parity["passed"] else []
+    return {"parity": parity, "smoke": smoke}
 
 
 def choose(

@@ -1,10 +1,19 @@
 """Deployment's tables and queries, in one place."""
 
+from sartor_deployment.store.api_keys import (
+    all_api_keys,
+    insert_api_key,
+    list_api_keys,
+    revoke_api_key,
+    used_since,
+)
+from sartor_deployment.store.decisions import Decision, insert_decision, list_decisions
 from sartor_deployment.store.endpoints import (
     endpoint,
     endpoints_of,
     live_revisions,
     put_endpoint,
+    sample_shares,
     update_endpoint,
 )
 from sartor_deployment.store.engines import (
@@ -21,26 +30,53 @@ from sartor_deployment.store.known import (
     put_base_model,
     put_model_version,
 )
+from sartor_deployment.store.requests import (
+    FeedbackRow,
+    RequestRow,
+    Traffic,
+    forget_old_requests,
+    insert_feedback,
+    insert_requests,
+    request_of,
+    traffic,
+)
 from sartor_deployment.store.revisions import (
+    canary_of,
     engine_wanted,
     insert_revision,
     list_revisions,
+    on_their_way,
     proven_before,
     revision,
+    served,
     update_revision,
 )
 
 __all__ = [
+    "Decision",
     "EngineRow",
+    "FeedbackRow",
+    "RequestRow",
+    "Traffic",
+    "all_api_keys",
+    "canary_of",
     "endpoint",
     "endpoints_of",
     "engine_wanted",
+    "forget_old_requests",
     "heartbeat",
+    "insert_api_key",
+    "insert_decision",
+    "insert_feedback",
+    "insert_requests",
     "insert_revision",
     "latest_approved",
+    "list_api_keys",
+    "list_decisions",
     "list_revisions",
     "live_revisions",
     "model_version",
+    "on_their_way",
     "proven_before",
     "put_approval",
     "put_base_model",
@@ -49,7 +85,13 @@ __all__ = [
     "put_model_version",
     "ready_engines",
     "remove_engines",
+    "request_of",
     "revision",
+    "revoke_api_key",
+    "sample_shares",
+    "served",
+    "traffic",
     "update_endpoint",
     "update_revision",
+    "used_since",
 ]

@@ -58,3 +58,15 @@ def live_revisions(connection: Connection) -> dict[str, str]:
     """The live revision of every endpoint, "" where there is none yet."""
     rows = connection.execute(text("SELECT name, live_revision FROM endpoints ORDER BY name"))
     return {row.name: row.live_revision for row in rows}
+
+
+def sample_shares(connection: Connection) -> dict[str, float]:
+    """endpoint → share of requests of which the text is kept, where there is one."""
+    rows = connection.execute(
+        text(
+            "SELECT name, (spec->'watching'->>'sample_share')::float AS share"
+            " FROM orders JOIN order_revisions USING (name, revision)"
+            " WHERE name IN (SELECT name FROM endpoints)"
+        )
+    )
+    return {row.name: row.share for row in rows if row.share}

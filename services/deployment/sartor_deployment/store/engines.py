@@ -25,6 +25,7 @@ class EngineRow:
     pid: int
     restarts: int
     message: str
+    replica: int = 0
 
     @property
     def url(self) -> str:
@@ -36,10 +37,10 @@ def put_engine(tx: Transaction, row: EngineRow) -> None:
     """Write what an agent sees of one of its engines; `since_time` moves when the state does."""
     tx.connection.execute(
         text(
-            "INSERT INTO engines (revision, agent, state, host, port, pid, restarts, message)"
-            " VALUES (:revision, :agent, :state, :host, :port, :pid, :restarts, :message)"
-            " ON CONFLICT (revision, agent) DO UPDATE SET state = excluded.state, host = excluded.host,"
-            " port = excluded.port, pid = excluded.pid, restarts = excluded.restarts,"
+            "INSERT INTO engines (revision, agent, state, host, port, pid, restarts, message, replica)"
+            " VALUES (:revision, :agent, :state, :host, :port, :pid, :restarts, :message, :replica)"
+            " ON CONFLICT (revision, agent, replica) DO UPDATE SET state = excluded.state,"
+            " host = excluded.host, port = excluded.port, pid = excluded.pid, restarts = excluded.restarts,"
             " message = excluded.message, since_time = CASE WHEN engines.state = excluded.state"
             " AND engines.pid = excluded.pid THEN engines.since_time ELSE now() END, heartbeat_time = now()"
         ),
@@ -72,9 +73,10 @@ def ready_engines(connection: Connection, revisions: Sequence[str] | None = None
     """The engines that answer now, of these revisions or of all."""
     rows = connection.execute(
         text(
-            "SELECT revision, agent, state, host, port, pid, restarts, message FROM engines"
+            "SELECT revision, agent, state, host, port, pid, restarts, message, replica FROM engines"
             " WHERE state = 'READY' AND heartbeat_time > now() - make_interval(secs => :fresh)"
-            " AND (cast(:revisions AS text[]) IS NULL OR revision = ANY(:revisions)) ORDER BY revision, agent"
+            " AND (cast(:revisions AS text[]) IS NULL OR revision = ANY(:revisions))"
+            " ORDER BY revision, agent, replica"
         ),
         {"fresh": ENGINE_FRESH_SECONDS, "revisions": None if revisions is None else list(revisions)},
     )

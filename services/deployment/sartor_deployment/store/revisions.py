@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
@@ -20,6 +21,8 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    func,
+    or_,
     select,
     text,
 )
@@ -51,6 +54,12 @@ REVISIONS = Table(
     Column("created_by", Text),
     Column("create_time", _TIME),
     Column("live_time", _TIME),
+    Column("canary_step", Integer),
+    Column("canary_weight", Integer),
+    Column("step_time", _TIME),
+    Column("approved_by", Text),
+    Column("warm_until", _TIME),
+    Column("variants", JSONB),
 )
 
 
@@ -89,6 +98,11 @@ def revision(connection: Connection, name: str, *, lock: bool = False) -> Revisi
     Raises:
         NotFound: REVISION_NOT_FOUND.
     """
+    if lock:  # always the endpoint first: two who lock both never wait for each other
+        connection.execute(
+            text("SELECT 1 FROM endpoints WHERE name = :name FOR UPDATE"),
+            {"name": name.partition("/revisions/")[0]},
+        )
     query = select(REVISIONS).where(REVISIONS.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
@@ -134,10 +148,69 @@ def update_revision(tx: Transaction, name: str, **values: Any) -> None:
 
 
 def engine_wanted(connection: Connection) -> list[Revision]:
-    """The revisions that should have an engine now, oldest first."""
+    """The revisions that should have engines now, oldest first."""
     states = [state.value for state in ENGINE_WANTED]
-    query = select(REVISIONS).where(REVISIONS.c.state.in_(states)).order_by(REVISIONS.c.create_time)
+    query = (
+        select(REVISIONS)
+        .where(or_(REVISIONS.c.state.in_(states), REVISIONS.c.warm_until > func.now()))
+        .order_by(REVISIONS.c.create_time)
+    )
     return [_revision(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a gateway must know of a revision with engines."""
+
+    name: str
+    endpoint: str
+    state: State
+    slots: int
+    queue: int
+    canary_weight: int
+
+
+def served(connection: Connection) -> list[Served]:
+    """The revisions that have engines or should have."""
+    return [
+        Served(
+            each.name,
+            each.endpoint,
+            each.state,
+            each.spec.engine.slots,
+            each.spec.engine.queue,
+            each.canary_weight,
+        )
+        for each in engine_wanted(connection)
+    ]
+
+
+def on_their_way(connection: Connection) -> list[str]:
+    """Canaries, and revisions that went live while the one before them is still warm."""
+    rows = connection.execute(
+        text(
+            "SELECT name FROM revisions WHERE state = 'CANARY' UNION ALL"
+            " SELECT e.live_revision FROM endpoints e JOIN revisions r ON r.name = e.previous_revision"
+            " WHERE r.warm_until > now() AND e.live_revision <> '' ORDER BY 1"
+        )
+    )
+    return list(rows.scalars())
+
+
+def canary_of(connection: Connection, endpoint: str) -> Revision | None:
+    """The revision that answers a part of the endpoint's users, or waits for a person; locked."""
+    query = (
+        select(REVISIONS)
+        .where(
+            REVISIONS.c.endpoint == endpoint,
+            REVISIONS.c.state.in_([State.CANARY.value, State.AWAITING_APPROVAL.value]),
+        )
+        .order_by(REVISIONS.c.number.desc())
+        .limit(1)
+        .with_for_update()
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _revision(row)
 
 
 def _revision(row: Any) -> Revision:
@@ -161,4 +234,10 @@ def _revision(row: Any) -> Revision:
         created_by=row.created_by,
         create_time=row.create_time,
         live_time=row.live_time,
+        canary_step=row.canary_step,
+        canary_weight=row.canary_weight,
+        step_time=row.step_time,
+        approved_by=row.approved_by,
+        warm_until=row.warm_until,
+        variants=tuple(row.variants),
     )

@@ -28,14 +28,14 @@ def update(tx: Transaction, table: str, name: str, values: Mapping[str, Any]) ->
     """Set columns of the row of this name, and wake who watches it."""
     plain = {
         key: json.dumps(value)
-        if isinstance(value, dict)
+        if isinstance(value, dict | list)
         else value.value
         if isinstance(value, State)
         else value
         for key, value in values.items()
     }
     sets = ", ".join(
-        f"{key} = cast(:{key} AS jsonb)" if isinstance(values[key], dict) else f"{key} = :{key}"
+        f"{key} = cast(:{key} AS jsonb)" if isinstance(values[key], dict | list) else f"{key} = :{key}"
         for key in plain
     )
     # The table and the columns are written in this package, never taken from outside.

@@ -42,6 +42,11 @@ class EngineApi:
         }
         return self._post("/completion", body)
 
+    def chat(self, messages: Sequence[Mapping[str, str]], *, tokens: int) -> str:
+        """The greedy answer to a chat, as users get it."""
+        body = {"messages": list(messages), "max_tokens": tokens, "temperature": 0.0}
+        return str(self._post("/v1/chat/completions", body)["choices"][0]["message"]["content"] or "")
+
     def answers(self) -> None:
         """A real request: one token. Returns if it was answered, else raises."""
         self._post("/completion", {"prompt": "a", "n_predict": 1})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
@@ -13,6 +15,8 @@ from sartor_platform.transaction import Transaction
 
 from sartor_deployment import announcements, store
 from sartor_deployment.resources import ENDPOINT, MODEL_VERSION, MOVES, EndpointSpec, Parity, Revision, State
+from sartor_deployment.rollout import DecisionKind
+from sartor_deployment.usecases import decisions
 
 BUILD = "build"
 PARITY = "parity"
@@ -73,11 +77,17 @@ def create_revision(tx: Transaction, endpoint: str, version: str) -> str:
     return _make(tx, order, version, known.references, new_run_id(), order.generation, by_hand=True)
 
 
-def built(tx: Transaction, name: str, weights: ObjectReference) -> None:
-    """On the build's result: agents start an engine for the weights."""
+def built(
+    tx: Transaction, name: str, weights: ObjectReference, variants: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """On the build's result: agents start engines. `variants` were measured to choose the weights."""
     revision = store.revision(tx.connection, name, lock=True)
+    if revision.state is State.REJECTED:
+        return  # by hand, while it was built
     revision.check_move(State.STARTING)
-    store.update_revision(tx, name, state=State.STARTING, weights=_json(weights))
+    store.update_revision(
+        tx, name, state=State.STARTING, weights=_json(weights), variants=[dict(each) for each in variants]
+    )
     _wake_agents(tx)
 
 
@@ -88,16 +98,29 @@ def check(tx: Transaction, revision: Revision) -> None:
     _enqueue(tx, PARITY, revision)
 
 
-def checked(tx: Transaction, name: str, measured: Parity) -> None:
-    """On the check's result: promote inside the bounds, reject outside, with the numbers."""
+def checked(tx: Transaction, name: str, measured: Parity, smoke: Sequence[Mapping[str, str]] = ()) -> None:
+    """On the check's result: onwards inside the bounds, rejected outside, with the numbers.
+
+    Args:
+        smoke: the answers to the smoke prompts: prompt, answer and fault ("" where it is as expected).
+    """
     revision = store.revision(tx.connection, name, lock=True)
     if revision.state is not State.CHECKING:
         return  # it was rejected meanwhile, because its engine kept failing
     store.update_revision(tx, name, parity=measured.to_json())
     revision = replace(revision, parity=measured)
     bounds = revision.spec.parity
+    figures = decisions.parity_figures(measured)
     if measured.passed:
-        promote(tx, revision)
+        decisions.decide(
+            tx,
+            revision,
+            DecisionKind.PARITY_PASSED,
+            f"the served engine is the evaluated model: top-1 agreement {measured.top1_agreement:.4f} on"
+            f" {measured.tokens} tokens",
+            figures=figures,
+        )
+        _after_parity(tx, revision, smoke)
         return
     difference = abs(measured.served_loss - measured.reference_loss)
     reason = "PARITY_LOSS" if difference > bounds.loss_margin else "PARITY_TOP1"
@@ -109,7 +132,30 @@ def checked(tx: Transaction, name: str, measured: Parity) -> None:
         f" {measured.reference_loss:.4f} (difference {difference:.4f}, allowed {bounds.loss_margin:g}),"
         f" top-1 agreement {measured.top1_agreement:.4f} (at least {bounds.top1_agreement:g})"
         f" on {measured.tokens} tokens of {measured.items} items",
+        figures=figures,
     )
+
+
+def _after_parity(tx: Transaction, revision: Revision, smoke: Sequence[Mapping[str, str]]) -> None:
+    from sartor_deployment.usecases import rollout  # it builds on this module
+
+    wrong = [each for each in smoke if each["fault"]]
+    figures = {"smoke_prompts": float(len(smoke)), "smoke_failed": float(len(wrong))}
+    if wrong:
+        first = wrong[0]
+        reject(
+            tx,
+            revision,
+            "SMOKE_FAILED",
+            f"{len(wrong)} of {len(smoke)} smoke prompts went wrong: to {first['prompt'][:80]!r} it said"
+            f" {first['answer'][:120]!r}: {first['fault']}",
+            figures=figures,
+        )
+        return
+    if smoke:
+        text = f"all {len(smoke)} smoke prompts were answered as expected"
+        decisions.decide(tx, revision, DecisionKind.SMOKE_PASSED, text, figures=figures)
+    rollout.begin(tx, revision)
 
 
 def promote(tx: Transaction, revision: Revision) -> None:
@@ -121,11 +167,13 @@ def promote(tx: Transaction, revision: Revision) -> None:
             reject(tx, revision, "OVERTAKEN", f"{live.name}, which is newer, went live first")
             return
         live.check_move(State.SUPERSEDED)
-        store.update_revision(tx, live.name, state=State.SUPERSEDED)
+        warm = revision.spec.rollout.watch_seconds
+        warm_until = tx.now + timedelta(seconds=warm) if warm else None
+        store.update_revision(tx, live.name, state=State.SUPERSEDED, warm_until=warm_until)
     if endpoint.rollback_to:
         store.update_revision(tx, endpoint.rollback_to, state=State.SUPERSEDED)
     revision.check_move(State.LIVE)
-    store.update_revision(tx, revision.name, state=State.LIVE, live_time=tx.now)
+    store.update_revision(tx, revision.name, state=State.LIVE, live_time=tx.now, canary_weight=0)
     store.update_endpoint(
         tx,
         endpoint.name,
@@ -134,16 +182,35 @@ def promote(tx: Transaction, revision: Revision) -> None:
         rollback_to="",
     )
     announcements.revision_promoted(tx, revision, endpoint.live_revision)
+    decisions.decide(
+        tx,
+        revision,
+        DecisionKind.PROMOTED,
+        "all traffic goes to it"
+        + (f" instead of {endpoint.live_revision}" if endpoint.live_revision else ""),
+        figures=decisions.parity_figures(revision.parity),
+    )
     _wake_agents(tx)
     log.get().info(
         "deployment.promoted", revision=revision.name, previous=endpoint.live_revision, run=revision.run
     )
 
 
-def reject(tx: Transaction, revision: Revision, reason: str, message: str) -> None:
+def reject(
+    tx: Transaction,
+    revision: Revision,
+    reason: str,
+    message: str,
+    *,
+    figures: Mapping[str, float] | None = None,
+    by: str = "",
+) -> None:
     """It never goes live, and says why; its engine is stopped, what is live stays live."""
     revision.check_move(State.REJECTED)
-    store.update_revision(tx, revision.name, state=State.REJECTED, error_reason=reason, error_message=message)
+    store.update_revision(
+        tx, revision.name, state=State.REJECTED, error_reason=reason, error_message=message, canary_weight=0
+    )
+    decisions.decide(tx, revision, DecisionKind.REJECTED, message, reason=reason, figures=figures, by=by)
     announcements.revision_rejected(tx, replace(revision, error_reason=reason, error_message=message))
     _wake_agents(tx)
     log.get().warning(

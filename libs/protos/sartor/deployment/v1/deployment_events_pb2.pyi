@@ -130,3 +130,27 @@ class EndpointRolledBack(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndpointRolledBack: _TypeAlias = EndpointRolledBack  # noqa: Y015
+
+@_typing.final
+class RolloutDecided(_message.Message):
+    """A rollout took a step, with the numbers it was decided by. Subject: the endpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> _endpoint_pb2.Decision:
+        """The decision."""
+
+    def __init__(
+        self,
+        *,
+        decision: _endpoint_pb2.Decision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutDecided: _TypeAlias = RolloutDecided  # noqa: Y015

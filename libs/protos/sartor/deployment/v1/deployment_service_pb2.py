@@ -22,38 +22,67 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from sartor.deployment.v1 import advice_pb2 as sartor_dot_deployment_dot_v1_dot_advice__pb2
+from sartor.deployment.v1 import api_key_pb2 as sartor_dot_deployment_dot_v1_dot_api__key__pb2
 from sartor.deployment.v1 import endpoint_pb2 as sartor_dot_deployment_dot_v1_dot_endpoint__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sartor/deployment/v1/deployment_service.proto\x12\x14sartor.deployment.v1\x1a#sartor/deployment/v1/endpoint.proto\"\x87\x01\n\x14\x41pplyEndpointRequest\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.sartor.deployment.v1.Endpoint\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\"\n\x12GetEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x14ListEndpointsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x15ListEndpointsResponse\x12\x31\n\tendpoints\x18\x01 \x03(\x0b\x32\x1e.sartor.deployment.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14WatchEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x17RollbackEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"R\n\x15\x43reateRevisionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\"\n\x12GetRevisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x14ListRevisionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"c\n\x15ListRevisionsResponse\x12\x31\n\trevisions\x18\x01 \x03(\x0b\x32\x1e.sartor.deployment.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14WatchRevisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xf6\x06\n\x11\x44\x65ploymentService\x12[\n\rApplyEndpoint\x12*.sartor.deployment.v1.ApplyEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint\x12W\n\x0bGetEndpoint\x12(.sartor.deployment.v1.GetEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint\x12h\n\rListEndpoints\x12*.sartor.deployment.v1.ListEndpointsRequest\x1a+.sartor.deployment.v1.ListEndpointsResponse\x12]\n\rWatchEndpoint\x12*.sartor.deployment.v1.WatchEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint0\x01\x12\x61\n\x10RollbackEndpoint\x12-.sartor.deployment.v1.RollbackEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint\x12]\n\x0e\x43reateRevision\x12+.sartor.deployment.v1.CreateRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision\x12W\n\x0bGetRevision\x12(.sartor.deployment.v1.GetRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision\x12h\n\rListRevisions\x12*.sartor.deployment.v1.ListRevisionsRequest\x1a+.sartor.deployment.v1.ListRevisionsResponse\x12]\n\rWatchRevision\x12*.sartor.deployment.v1.WatchRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sartor/deployment/v1/deployment_service.proto\x12\x14sartor.deployment.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!sartor/deployment/v1/advice.proto\x1a\"sartor/deployment/v1/api_key.proto\x1a#sartor/deployment/v1/endpoint.proto\"\x87\x01\n\x14\x41pplyEndpointRequest\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.sartor.deployment.v1.Endpoint\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\"\n\x12GetEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x14ListEndpointsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x15ListEndpointsResponse\x12\x31\n\tendpoints\x18\x01 \x03(\x0b\x32\x1e.sartor.deployment.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14WatchEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x17RollbackEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"R\n\x15\x43reateRevisionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\"\n\x12GetRevisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x14ListRevisionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"c\n\x15ListRevisionsResponse\x12\x31\n\trevisions\x18\x01 \x03(\x0b\x32\x1e.sartor.deployment.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14WatchRevisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x16\x41pproveRevisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x15RejectRevisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"M\n\x14ListDecisionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x15ListDecisionsResponse\x12\x31\n\tdecisions\x18\x01 \x03(\x0b\x32\x1e.sartor.deployment.v1.Decision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x13\x43reateApiKeyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12-\n\x07\x61pi_key\x18\x03 \x01(\x0b\x32\x1c.sartor.deployment.v1.ApiKey\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"K\n\x12ListApiKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x13ListApiKeysResponse\x12.\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1c.sartor.deployment.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13RevokeApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb5\x01\n\x16RecommendTargetRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x38\n\x0crequirements\x18\x02 \x01(\x0b\x32\".sartor.deployment.v1.Requirements\x12\x18\n\x10price_table_json\x18\x03 \x01(\t\x12\x35\n\x08measured\x18\x04 \x01(\x0b\x32#.sartor.deployment.v1.MeasuredModel\"{\n\x17RecommendTargetResponse\x12\x33\n\x07options\x18\x01 \x03(\x0b\x32\".sartor.deployment.v1.TargetOption\x12\x12\n\nimpossible\x18\x02 \x01(\t\x12\x17\n\x0fmodel_statement\x18\x03 \x01(\t\"R\n\x17SummarizeTrafficRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x18SummarizeTrafficResponse\x12\x38\n\trevisions\x18\x01 \x03(\x0b\x32%.sartor.deployment.v1.RevisionTraffic\"\xf1\x01\n\x0fRevisionTraffic\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x03\x12\x16\n\x0elatency_p50_ms\x18\x04 \x01(\x01\x12\x16\n\x0elatency_p95_ms\x18\x05 \x01(\x01\x12\x19\n\x11\x66irst_byte_p95_ms\x18\x06 \x01(\x01\x12\x15\n\rprompt_tokens\x18\x07 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x08 \x01(\x03\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_count\x18\t \x01(\x03\x12\x15\n\rfeedback_mean\x18\n \x01(\x01\x32\x99\r\n\x11\x44\x65ploymentService\x12[\n\rApplyEndpoint\x12*.sartor.deployment.v1.ApplyEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint\x12W\n\x0bGetEndpoint\x12(.sartor.deployment.v1.GetEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint\x12h\n\rListEndpoints\x12*.sartor.deployment.v1.ListEndpointsRequest\x1a+.sartor.deployment.v1.ListEndpointsResponse\x12]\n\rWatchEndpoint\x12*.sartor.deployment.v1.WatchEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint0\x01\x12\x61\n\x10RollbackEndpoint\x12-.sartor.deployment.v1.RollbackEndpointRequest\x1a\x1e.sartor.deployment.v1.Endpoint\x12]\n\x0e\x43reateRevision\x12+.sartor.deployment.v1.CreateRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision\x12W\n\x0bGetRevision\x12(.sartor.deployment.v1.GetRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision\x12h\n\rListRevisions\x12*.sartor.deployment.v1.ListRevisionsRequest\x1a+.sartor.deployment.v1.ListRevisionsResponse\x12]\n\rWatchRevision\x12*.sartor.deployment.v1.WatchRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision0\x01\x12_\n\x0f\x41pproveRevision\x12,.sartor.deployment.v1.ApproveRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision\x12]\n\x0eRejectRevision\x12+.sartor.deployment.v1.RejectRevisionRequest\x1a\x1e.sartor.deployment.v1.Revision\x12h\n\rListDecisions\x12*.sartor.deployment.v1.ListDecisionsRequest\x1a+.sartor.deployment.v1.ListDecisionsResponse\x12W\n\x0c\x43reateApiKey\x12).sartor.deployment.v1.CreateApiKeyRequest\x1a\x1c.sartor.deployment.v1.ApiKey\x12\x62\n\x0bListApiKeys\x12(.sartor.deployment.v1.ListApiKeysRequest\x1a).sartor.deployment.v1.ListApiKeysResponse\x12W\n\x0cRevokeApiKey\x12).sartor.deployment.v1.RevokeApiKeyRequest\x1a\x1c.sartor.deployment.v1.ApiKey\x12n\n\x0fRecommendTarget\x12,.sartor.deployment.v1.RecommendTargetRequest\x1a-.sartor.deployment.v1.RecommendTargetResponse\x12q\n\x10SummarizeTraffic\x12-.sartor.deployment.v1.SummarizeTrafficRequest\x1a..sartor.deployment.v1.SummarizeTrafficResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.deployment.v1.deployment_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPLYENDPOINTREQUEST']._serialized_start=109
-  _globals['_APPLYENDPOINTREQUEST']._serialized_end=244
-  _globals['_GETENDPOINTREQUEST']._serialized_start=246
-  _globals['_GETENDPOINTREQUEST']._serialized_end=280
-  _globals['_LISTENDPOINTSREQUEST']._serialized_start=282
-  _globals['_LISTENDPOINTSREQUEST']._serialized_end=359
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=361
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=460
-  _globals['_WATCHENDPOINTREQUEST']._serialized_start=462
-  _globals['_WATCHENDPOINTREQUEST']._serialized_end=498
-  _globals['_ROLLBACKENDPOINTREQUEST']._serialized_start=500
-  _globals['_ROLLBACKENDPOINTREQUEST']._serialized_end=559
-  _globals['_CREATEREVISIONREQUEST']._serialized_start=561
-  _globals['_CREATEREVISIONREQUEST']._serialized_end=643
-  _globals['_GETREVISIONREQUEST']._serialized_start=645
-  _globals['_GETREVISIONREQUEST']._serialized_end=679
-  _globals['_LISTREVISIONSREQUEST']._serialized_start=681
-  _globals['_LISTREVISIONSREQUEST']._serialized_end=774
-  _globals['_LISTREVISIONSRESPONSE']._serialized_start=776
-  _globals['_LISTREVISIONSRESPONSE']._serialized_end=875
-  _globals['_WATCHREVISIONREQUEST']._serialized_start=877
-  _globals['_WATCHREVISIONREQUEST']._serialized_end=913
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=916
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=1802
+  _globals['_APPLYENDPOINTREQUEST']._serialized_start=212
+  _globals['_APPLYENDPOINTREQUEST']._serialized_end=347
+  _globals['_GETENDPOINTREQUEST']._serialized_start=349
+  _globals['_GETENDPOINTREQUEST']._serialized_end=383
+  _globals['_LISTENDPOINTSREQUEST']._serialized_start=385
+  _globals['_LISTENDPOINTSREQUEST']._serialized_end=462
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=464
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=563
+  _globals['_WATCHENDPOINTREQUEST']._serialized_start=565
+  _globals['_WATCHENDPOINTREQUEST']._serialized_end=601
+  _globals['_ROLLBACKENDPOINTREQUEST']._serialized_start=603
+  _globals['_ROLLBACKENDPOINTREQUEST']._serialized_end=662
+  _globals['_CREATEREVISIONREQUEST']._serialized_start=664
+  _globals['_CREATEREVISIONREQUEST']._serialized_end=746
+  _globals['_GETREVISIONREQUEST']._serialized_start=748
+  _globals['_GETREVISIONREQUEST']._serialized_end=782
+  _globals['_LISTREVISIONSREQUEST']._serialized_start=784
+  _globals['_LISTREVISIONSREQUEST']._serialized_end=877
+  _globals['_LISTREVISIONSRESPONSE']._serialized_start=879
+  _globals['_LISTREVISIONSRESPONSE']._serialized_end=978
+  _globals['_WATCHREVISIONREQUEST']._serialized_start=980
+  _globals['_WATCHREVISIONREQUEST']._serialized_end=1016
+  _globals['_APPROVEREVISIONREQUEST']._serialized_start=1018
+  _globals['_APPROVEREVISIONREQUEST']._serialized_end=1076
+  _globals['_REJECTREVISIONREQUEST']._serialized_start=1078
+  _globals['_REJECTREVISIONREQUEST']._serialized_end=1152
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=1154
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=1231
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1233
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1332
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=1334
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=1458
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=1460
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1535
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1537
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1631
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1633
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1668
+  _globals['_RECOMMENDTARGETREQUEST']._serialized_start=1671
+  _globals['_RECOMMENDTARGETREQUEST']._serialized_end=1852
+  _globals['_RECOMMENDTARGETRESPONSE']._serialized_start=1854
+  _globals['_RECOMMENDTARGETRESPONSE']._serialized_end=1977
+  _globals['_SUMMARIZETRAFFICREQUEST']._serialized_start=1979
+  _globals['_SUMMARIZETRAFFICREQUEST']._serialized_end=2061
+  _globals['_SUMMARIZETRAFFICRESPONSE']._serialized_start=2063
+  _globals['_SUMMARIZETRAFFICRESPONSE']._serialized_end=2147
+  _globals['_REVISIONTRAFFIC']._serialized_start=2150
+  _globals['_REVISIONTRAFFIC']._serialized_end=2391
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=2394
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=4083
 # @@protoc_insertion_point(module_scope)

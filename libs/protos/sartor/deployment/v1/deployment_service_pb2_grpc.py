@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from sartor.deployment.v1 import api_key_pb2 as sartor_dot_deployment_dot_v1_dot_api__key__pb2
 from sartor.deployment.v1 import deployment_service_pb2 as sartor_dot_deployment_dot_v1_dot_deployment__service__pb2
 from sartor.deployment.v1 import endpoint_pb2 as sartor_dot_deployment_dot_v1_dot_endpoint__pb2
 
@@ -81,6 +82,46 @@ class DeploymentServiceStub:
                 request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.WatchRevisionRequest.SerializeToString,
                 response_deserializer=sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.FromString,
                 _registered_method=True)
+        self.ApproveRevision = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/ApproveRevision',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ApproveRevisionRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.FromString,
+                _registered_method=True)
+        self.RejectRevision = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/RejectRevision',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RejectRevisionRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.FromString,
+                _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/ListDecisions',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.CreateApiKey = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/CreateApiKey',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.CreateApiKeyRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_api__key__pb2.ApiKey.FromString,
+                _registered_method=True)
+        self.ListApiKeys = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/ListApiKeys',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListApiKeysRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListApiKeysResponse.FromString,
+                _registered_method=True)
+        self.RevokeApiKey = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/RevokeApiKey',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RevokeApiKeyRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_api__key__pb2.ApiKey.FromString,
+                _registered_method=True)
+        self.RecommendTarget = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/RecommendTarget',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetResponse.FromString,
+                _registered_method=True)
+        self.SummarizeTraffic = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/SummarizeTraffic',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficResponse.FromString,
+                _registered_method=True)
 
 
 class DeploymentServiceServicer:
@@ -150,6 +191,62 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApproveRevision(self, request, context):
+        """A person lets a revision that waits for it go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectRevision(self, request, context):
+        """A person stops a revision that is not live yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """Lists the decisions of an endpoint's rollouts, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateApiKey(self, request, context):
+        """Makes a key for the gateway. The secret is in this answer and nowhere else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApiKeys(self, request, context):
+        """Lists the keys of a project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeApiKey(self, request, context):
+        """Ends a key; gateways refuse it within seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecommendTarget(self, request, context):
+        """Ranks places to deploy to by what is required and what was measured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeTraffic(self, request, context):
+        """Sums up what gateways saw of an endpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeploymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -197,6 +294,46 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.WatchRevision,
                     request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.WatchRevisionRequest.FromString,
                     response_serializer=sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.SerializeToString,
+            ),
+            'ApproveRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveRevision,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ApproveRevisionRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.SerializeToString,
+            ),
+            'RejectRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectRevision,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RejectRevisionRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'CreateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateApiKey,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.CreateApiKeyRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_api__key__pb2.ApiKey.SerializeToString,
+            ),
+            'ListApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApiKeys,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListApiKeysRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeApiKey,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RevokeApiKeyRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_api__key__pb2.ApiKey.SerializeToString,
+            ),
+            'RecommendTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecommendTarget,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetResponse.SerializeToString,
+            ),
+            'SummarizeTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeTraffic,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -443,6 +580,222 @@ class DeploymentService:
             '/sartor.deployment.v1.DeploymentService/WatchRevision',
             sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.WatchRevisionRequest.SerializeToString,
             sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/ApproveRevision',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ApproveRevisionRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/RejectRevision',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RejectRevisionRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_endpoint__pb2.Revision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/ListDecisions',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDecisionsRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/CreateApiKey',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.CreateApiKeyRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_api__key__pb2.ApiKey.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/ListApiKeys',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListApiKeysRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/RevokeApiKey',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RevokeApiKeyRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_api__key__pb2.ApiKey.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/RecommendTarget',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/SummarizeTraffic',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficResponse.FromString,
             options,
             channel_credentials,
             insecure,

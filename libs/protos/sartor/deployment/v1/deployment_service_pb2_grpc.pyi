@@ -5,6 +5,7 @@ Deployment: approved versions answer users."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from sartor.deployment.v1 import api_key_pb2 as _api_key_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as _deployment_service_pb2
 from sartor.deployment.v1 import endpoint_pb2 as _endpoint_pb2
 import abc as _abc_1
@@ -52,6 +53,22 @@ class DeploymentServiceStub:
     """Lists the revisions of an endpoint, newest first."""
     WatchRevision: _grpc.UnaryStreamMultiCallable[_deployment_service_pb2.WatchRevisionRequest, _endpoint_pb2.Revision]
     """Streams a revision at every change until it is live, rejected or taken back."""
+    ApproveRevision: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ApproveRevisionRequest, _endpoint_pb2.Revision]
+    """A person lets a revision that waits for it go on."""
+    RejectRevision: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RejectRevisionRequest, _endpoint_pb2.Revision]
+    """A person stops a revision that is not live yet."""
+    ListDecisions: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDecisionsRequest, _deployment_service_pb2.ListDecisionsResponse]
+    """Lists the decisions of an endpoint's rollouts, newest first."""
+    CreateApiKey: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateApiKeyRequest, _api_key_pb2.ApiKey]
+    """Makes a key for the gateway. The secret is in this answer and nowhere else."""
+    ListApiKeys: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListApiKeysRequest, _deployment_service_pb2.ListApiKeysResponse]
+    """Lists the keys of a project."""
+    RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RevokeApiKeyRequest, _api_key_pb2.ApiKey]
+    """Ends a key; gateways refuse it within seconds."""
+    RecommendTarget: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RecommendTargetRequest, _deployment_service_pb2.RecommendTargetResponse]
+    """Ranks places to deploy to by what is required and what was measured."""
+    SummarizeTraffic: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]
+    """Sums up what gateways saw of an endpoint."""
 
 @_typing.type_check_only
 class DeploymentServiceAsyncStub(DeploymentServiceStub):
@@ -76,6 +93,22 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """Lists the revisions of an endpoint, newest first."""
     WatchRevision: _aio.UnaryStreamMultiCallable[_deployment_service_pb2.WatchRevisionRequest, _endpoint_pb2.Revision]  # type: ignore[assignment]
     """Streams a revision at every change until it is live, rejected or taken back."""
+    ApproveRevision: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ApproveRevisionRequest, _endpoint_pb2.Revision]  # type: ignore[assignment]
+    """A person lets a revision that waits for it go on."""
+    RejectRevision: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RejectRevisionRequest, _endpoint_pb2.Revision]  # type: ignore[assignment]
+    """A person stops a revision that is not live yet."""
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDecisionsRequest, _deployment_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
+    """Lists the decisions of an endpoint's rollouts, newest first."""
+    CreateApiKey: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateApiKeyRequest, _api_key_pb2.ApiKey]  # type: ignore[assignment]
+    """Makes a key for the gateway. The secret is in this answer and nowhere else."""
+    ListApiKeys: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListApiKeysRequest, _deployment_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
+    """Lists the keys of a project."""
+    RevokeApiKey: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RevokeApiKeyRequest, _api_key_pb2.ApiKey]  # type: ignore[assignment]
+    """Ends a key; gateways refuse it within seconds."""
+    RecommendTarget: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RecommendTargetRequest, _deployment_service_pb2.RecommendTargetResponse]  # type: ignore[assignment]
+    """Ranks places to deploy to by what is required and what was measured."""
+    SummarizeTraffic: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]  # type: ignore[assignment]
+    """Sums up what gateways saw of an endpoint."""
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Builds, checks, serves and takes back revisions of endpoints."""
@@ -151,5 +184,69 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_endpoint_pb2.Revision], _abc.AsyncIterator[_endpoint_pb2.Revision]]:
         """Streams a revision at every change until it is live, rejected or taken back."""
+
+    @_abc_1.abstractmethod
+    def ApproveRevision(
+        self,
+        request: _deployment_service_pb2.ApproveRevisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_endpoint_pb2.Revision, _abc.Awaitable[_endpoint_pb2.Revision]]:
+        """A person lets a revision that waits for it go on."""
+
+    @_abc_1.abstractmethod
+    def RejectRevision(
+        self,
+        request: _deployment_service_pb2.RejectRevisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_endpoint_pb2.Revision, _abc.Awaitable[_endpoint_pb2.Revision]]:
+        """A person stops a revision that is not live yet."""
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _deployment_service_pb2.ListDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.ListDecisionsResponse, _abc.Awaitable[_deployment_service_pb2.ListDecisionsResponse]]:
+        """Lists the decisions of an endpoint's rollouts, newest first."""
+
+    @_abc_1.abstractmethod
+    def CreateApiKey(
+        self,
+        request: _deployment_service_pb2.CreateApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_key_pb2.ApiKey, _abc.Awaitable[_api_key_pb2.ApiKey]]:
+        """Makes a key for the gateway. The secret is in this answer and nowhere else."""
+
+    @_abc_1.abstractmethod
+    def ListApiKeys(
+        self,
+        request: _deployment_service_pb2.ListApiKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.ListApiKeysResponse, _abc.Awaitable[_deployment_service_pb2.ListApiKeysResponse]]:
+        """Lists the keys of a project."""
+
+    @_abc_1.abstractmethod
+    def RevokeApiKey(
+        self,
+        request: _deployment_service_pb2.RevokeApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_key_pb2.ApiKey, _abc.Awaitable[_api_key_pb2.ApiKey]]:
+        """Ends a key; gateways refuse it within seconds."""
+
+    @_abc_1.abstractmethod
+    def RecommendTarget(
+        self,
+        request: _deployment_service_pb2.RecommendTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.RecommendTargetResponse, _abc.Awaitable[_deployment_service_pb2.RecommendTargetResponse]]:
+        """Ranks places to deploy to by what is required and what was measured."""
+
+    @_abc_1.abstractmethod
+    def SummarizeTraffic(
+        self,
+        request: _deployment_service_pb2.SummarizeTrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.SummarizeTrafficResponse, _abc.Awaitable[_deployment_service_pb2.SummarizeTrafficResponse]]:
+        """Sums up what gateways saw of an endpoint."""
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

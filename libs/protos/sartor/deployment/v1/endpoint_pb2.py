@@ -22,31 +22,54 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from sartor.common.v1 import job_status_pb2 as sartor_dot_common_dot_v1_dot_job__status__pb2
 from sartor.common.v1 import object_reference_pb2 as sartor_dot_common_dot_v1_dot_object__reference__pb2
 from sartor.common.v1 import standing_order_pb2 as sartor_dot_common_dot_v1_dot_standing__order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#sartor/deployment/v1/endpoint.proto\x12\x14sartor.deployment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a%sartor/common/v1/standing_order.proto\";\n\x0cParityBounds\x12\x13\n\x0bloss_margin\x18\x01 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x02 \x01(\x01\"H\n\x0e\x45ngineSettings\x12\x16\n\x0e\x63ontext_length\x18\x01 \x01(\x05\x12\r\n\x05slots\x18\x02 \x01(\x05\x12\x0f\n\x07threads\x18\x03 \x01(\x05\"\xba\x02\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x38\n\x0cquantization\x18\x03 \x01(\x0e\x32\".sartor.deployment.v1.Quantization\x12\x32\n\x06parity\x18\x04 \x01(\x0b\x32\".sartor.deployment.v1.ParityBounds\x12\x34\n\x06\x65ngine\x18\x05 \x01(\x0b\x32$.sartor.deployment.v1.EngineSettings\x12\x15\n\rlive_revision\x18\x06 \x01(\t\x12\x19\n\x11previous_revision\x18\x07 \x01(\t\x12\x0b\n\x03url\x18\x08 \x01(\t\x12.\n\x05order\x18\t \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\"\x82\x01\n\x0cParityResult\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x16\n\x0ereference_loss\x18\x02 \x01(\x01\x12\x13\n\x0bserved_loss\x18\x03 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x04 \x01(\x01\x12\x0e\n\x06tokens\x18\x05 \x01(\x05\x12\r\n\x05items\x18\x06 \x01(\x05\"\xcd\x03\n\x08Revision\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.sartor.deployment.v1.RevisionState\x12(\n\x03job\x18\x04 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x32\n\x07weights\x18\x05 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x32\n\x06parity\x18\x06 \x01(\x0b\x32\".sartor.deployment.v1.ParityResult\x12)\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1a.sartor.common.v1.JobError\x12\x16\n\x0eready_replicas\x18\x08 \x01(\x05\x12\x0b\n\x03run\x18\t \x01(\t\x12\x12\n\ngeneration\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\r \x01(\t*Y\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_Q8_0\x10\x01\x12\x14\n\x10QUANTIZATION_F16\x10\x02*\xfb\x01\n\rRevisionState\x12\x1e\n\x1aREVISION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVISION_STATE_BUILDING\x10\x01\x12\x1b\n\x17REVISION_STATE_STARTING\x10\x02\x12\x1b\n\x17REVISION_STATE_CHECKING\x10\x03\x12\x17\n\x13REVISION_STATE_LIVE\x10\x04\x12\x1d\n\x19REVISION_STATE_SUPERSEDED\x10\x05\x12\x1e\n\x1aREVISION_STATE_ROLLED_BACK\x10\x06\x12\x1b\n\x17REVISION_STATE_REJECTED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#sartor/deployment/v1/endpoint.proto\x12\x14sartor.deployment.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\x1a%sartor/common/v1/standing_order.proto\";\n\x0cParityBounds\x12\x13\n\x0bloss_margin\x18\x01 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x02 \x01(\x01\"i\n\x0e\x45ngineSettings\x12\x16\n\x0e\x63ontext_length\x18\x01 \x01(\x05\x12\r\n\x05slots\x18\x02 \x01(\x05\x12\x0f\n\x07threads\x18\x03 \x01(\x05\x12\x10\n\x08replicas\x18\x04 \x01(\x05\x12\r\n\x05queue\x18\x05 \x01(\x05\"=\n\x0bSmokePrompt\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0e\n\x06\x65xpect\x18\x02 \x03(\t\x12\x0e\n\x06\x66orbid\x18\x03 \x03(\t\"\x88\x01\n\x06\x43\x61nary\x12\r\n\x05steps\x18\x01 \x03(\x05\x12,\n\tstep_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmin_requests\x18\x03 \x01(\x05\x12+\n\x08patience\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\tStopRules\x12\x1a\n\x12max_error_increase\x18\x01 \x01(\x01\x12\x19\n\x11max_latency_ratio\x18\x02 \x01(\x01\x12\x19\n\x11max_feedback_drop\x18\x03 \x01(\x01\x12\x14\n\x0cmin_feedback\x18\x04 \x01(\x05\"\xfc\x01\n\x07Rollout\x12\x38\n\rsmoke_prompts\x18\x01 \x03(\x0b\x32!.sartor.deployment.v1.SmokePrompt\x12,\n\x06\x63\x61nary\x18\x02 \x01(\x0b\x32\x1c.sartor.deployment.v1.Canary\x12-\n\x04stop\x18\x03 \x01(\x0b\x32\x1f.sartor.deployment.v1.StopRules\x12\x30\n\x08\x61pproval\x18\x04 \x01(\x0e\x32\x1e.sartor.deployment.v1.Approval\x12(\n\x05watch\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\x08Watching\x12\x14\n\x0csample_share\x18\x01 \x01(\x01\x12,\n\tretention\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xac\x01\n\x0eWeightsVariant\x12\x14\n\x0cquantization\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x10\n\x08loss_gap\x18\x04 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x05 \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x01\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\x08\x12\r\n\x05\x65rror\x18\x08 \x01(\t\"\xb2\x03\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x38\n\x0cquantization\x18\x03 \x01(\x0e\x32\".sartor.deployment.v1.Quantization\x12\x32\n\x06parity\x18\x04 \x01(\x0b\x32\".sartor.deployment.v1.ParityBounds\x12\x34\n\x06\x65ngine\x18\x05 \x01(\x0b\x32$.sartor.deployment.v1.EngineSettings\x12\x15\n\rlive_revision\x18\x06 \x01(\t\x12\x19\n\x11previous_revision\x18\x07 \x01(\t\x12\x0b\n\x03url\x18\x08 \x01(\t\x12.\n\x05order\x18\t \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\x12.\n\x07rollout\x18\n \x01(\x0b\x32\x1d.sartor.deployment.v1.Rollout\x12\x30\n\x08watching\x18\x0b \x01(\x0b\x32\x1e.sartor.deployment.v1.Watching\x12\x14\n\x0c\x61llowed_loss\x18\x0c \x01(\x01\"\x82\x01\n\x0cParityResult\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x16\n\x0ereference_loss\x18\x02 \x01(\x01\x12\x13\n\x0bserved_loss\x18\x03 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x04 \x01(\x01\x12\x0e\n\x06tokens\x18\x05 \x01(\x05\x12\r\n\x05items\x18\x06 \x01(\x05\"\x9c\x04\n\x08Revision\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.sartor.deployment.v1.RevisionState\x12(\n\x03job\x18\x04 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x32\n\x07weights\x18\x05 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x32\n\x06parity\x18\x06 \x01(\x0b\x32\".sartor.deployment.v1.ParityResult\x12)\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1a.sartor.common.v1.JobError\x12\x16\n\x0eready_replicas\x18\x08 \x01(\x05\x12\x0b\n\x03run\x18\t \x01(\t\x12\x12\n\ngeneration\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlive_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\r \x01(\t\x12\x15\n\rcanary_weight\x18\x0e \x01(\x05\x12\x36\n\x08variants\x18\x0f \x03(\x0b\x32$.sartor.deployment.v1.WeightsVariant\"\xb4\x02\n\x08\x44\x65\x63ision\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\".sartor.deployment.v1.DecisionKind\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12<\n\x07\x66igures\x18\x06 \x03(\x0b\x32+.sartor.deployment.v1.Decision.FiguresEntry\x12\x12\n\ndecided_by\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*\xcc\x01\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_Q8_0\x10\x01\x12\x14\n\x10QUANTIZATION_F16\x10\x02\x12\x15\n\x11QUANTIZATION_Q5_1\x10\x03\x12\x15\n\x11QUANTIZATION_Q5_0\x10\x04\x12\x15\n\x11QUANTIZATION_Q4_1\x10\x05\x12\x15\n\x11QUANTIZATION_Q4_0\x10\x06\x12\x15\n\x11QUANTIZATION_AUTO\x10\x07*_\n\x08\x41pproval\x12\x18\n\x14\x41PPROVAL_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41PPROVAL_BEFORE_CANARY\x10\x01\x12\x1d\n\x19\x41PPROVAL_BEFORE_PROMOTION\x10\x02*\xbc\x02\n\rRevisionState\x12\x1e\n\x1aREVISION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVISION_STATE_BUILDING\x10\x01\x12\x1b\n\x17REVISION_STATE_STARTING\x10\x02\x12\x1b\n\x17REVISION_STATE_CHECKING\x10\x03\x12\x17\n\x13REVISION_STATE_LIVE\x10\x04\x12\x1d\n\x19REVISION_STATE_SUPERSEDED\x10\x05\x12\x1e\n\x1aREVISION_STATE_ROLLED_BACK\x10\x06\x12\x1b\n\x17REVISION_STATE_REJECTED\x10\x07\x12\x19\n\x15REVISION_STATE_CANARY\x10\x08\x12$\n REVISION_STATE_AWAITING_APPROVAL\x10\t*\xc4\x02\n\x0c\x44\x65\x63isionKind\x12\x1d\n\x19\x44\x45\x43ISION_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x45\x43ISION_KIND_PARITY_PASSED\x10\x01\x12\x1e\n\x1a\x44\x45\x43ISION_KIND_SMOKE_PASSED\x10\x02\x12 \n\x1c\x44\x45\x43ISION_KIND_CANARY_STARTED\x10\x03\x12\x1d\n\x19\x44\x45\x43ISION_KIND_CANARY_STEP\x10\x04\x12 \n\x1c\x44\x45\x43ISION_KIND_APPROVAL_ASKED\x10\x05\x12\x1a\n\x16\x44\x45\x43ISION_KIND_APPROVED\x10\x06\x12\x1a\n\x16\x44\x45\x43ISION_KIND_PROMOTED\x10\x07\x12\x1a\n\x16\x44\x45\x43ISION_KIND_REJECTED\x10\x08\x12\x1d\n\x19\x44\x45\x43ISION_KIND_ROLLED_BACK\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.deployment.v1.endpoint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUANTIZATION']._serialized_start=1258
-  _globals['_QUANTIZATION']._serialized_end=1347
-  _globals['_REVISIONSTATE']._serialized_start=1350
-  _globals['_REVISIONSTATE']._serialized_end=1601
-  _globals['_PARITYBOUNDS']._serialized_start=209
-  _globals['_PARITYBOUNDS']._serialized_end=268
-  _globals['_ENGINESETTINGS']._serialized_start=270
-  _globals['_ENGINESETTINGS']._serialized_end=342
-  _globals['_ENDPOINT']._serialized_start=345
-  _globals['_ENDPOINT']._serialized_end=659
-  _globals['_PARITYRESULT']._serialized_start=662
-  _globals['_PARITYRESULT']._serialized_end=792
-  _globals['_REVISION']._serialized_start=795
-  _globals['_REVISION']._serialized_end=1256
+  _globals['_DECISION_FIGURESENTRY']._loaded_options = None
+  _globals['_DECISION_FIGURESENTRY']._serialized_options = b'8\001'
+  _globals['_QUANTIZATION']._serialized_start=2663
+  _globals['_QUANTIZATION']._serialized_end=2867
+  _globals['_APPROVAL']._serialized_start=2869
+  _globals['_APPROVAL']._serialized_end=2964
+  _globals['_REVISIONSTATE']._serialized_start=2967
+  _globals['_REVISIONSTATE']._serialized_end=3283
+  _globals['_DECISIONKIND']._serialized_start=3286
+  _globals['_DECISIONKIND']._serialized_end=3610
+  _globals['_PARITYBOUNDS']._serialized_start=241
+  _globals['_PARITYBOUNDS']._serialized_end=300
+  _globals['_ENGINESETTINGS']._serialized_start=302
+  _globals['_ENGINESETTINGS']._serialized_end=407
+  _globals['_SMOKEPROMPT']._serialized_start=409
+  _globals['_SMOKEPROMPT']._serialized_end=470
+  _globals['_CANARY']._serialized_start=473
+  _globals['_CANARY']._serialized_end=609
+  _globals['_STOPRULES']._serialized_start=611
+  _globals['_STOPRULES']._serialized_end=726
+  _globals['_ROLLOUT']._serialized_start=729
+  _globals['_ROLLOUT']._serialized_end=981
+  _globals['_WATCHING']._serialized_start=983
+  _globals['_WATCHING']._serialized_end=1061
+  _globals['_WEIGHTSVARIANT']._serialized_start=1064
+  _globals['_WEIGHTSVARIANT']._serialized_end=1236
+  _globals['_ENDPOINT']._serialized_start=1239
+  _globals['_ENDPOINT']._serialized_end=1673
+  _globals['_PARITYRESULT']._serialized_start=1676
+  _globals['_PARITYRESULT']._serialized_end=1806
+  _globals['_REVISION']._serialized_start=1809
+  _globals['_REVISION']._serialized_end=2349
+  _globals['_DECISION']._serialized_start=2352
+  _globals['_DECISION']._serialized_end=2660
+  _globals['_DECISION_FIGURESENTRY']._serialized_start=2614
+  _globals['_DECISION_FIGURESENTRY']._serialized_end=2660
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,12 @@
 isort:skip_file
 An endpoint and its revisions: where users reach a model."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from sartor.common.v1 import job_status_pb2 as _job_status_pb2
 from sartor.common.v1 import object_reference_pb2 as _object_reference_pb2
@@ -33,6 +36,16 @@ class _QuantizationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quantiza
     """Eight bits in blocks of 32."""
     QUANTIZATION_F16: _Quantization.ValueType  # 2
     """Sixteen bits, not quantized."""
+    QUANTIZATION_Q5_1: _Quantization.ValueType  # 3
+    """Five bits with scale and offset in blocks of 32."""
+    QUANTIZATION_Q5_0: _Quantization.ValueType  # 4
+    """Five bits with a scale in blocks of 32."""
+    QUANTIZATION_Q4_1: _Quantization.ValueType  # 5
+    """Four bits with scale and offset in blocks of 32."""
+    QUANTIZATION_Q4_0: _Quantization.ValueType  # 6
+    """Four bits with a scale in blocks of 32."""
+    QUANTIZATION_AUTO: _Quantization.ValueType  # 7
+    """All of them are built and measured; the smallest inside `allowed_loss` is taken."""
 
 class Quantization(_Quantization, metaclass=_QuantizationEnumTypeWrapper):
     """How exact the served weights are."""
@@ -43,7 +56,41 @@ QUANTIZATION_Q8_0: Quantization.ValueType  # 1
 """Eight bits in blocks of 32."""
 QUANTIZATION_F16: Quantization.ValueType  # 2
 """Sixteen bits, not quantized."""
+QUANTIZATION_Q5_1: Quantization.ValueType  # 3
+"""Five bits with scale and offset in blocks of 32."""
+QUANTIZATION_Q5_0: Quantization.ValueType  # 4
+"""Five bits with a scale in blocks of 32."""
+QUANTIZATION_Q4_1: Quantization.ValueType  # 5
+"""Four bits with scale and offset in blocks of 32."""
+QUANTIZATION_Q4_0: Quantization.ValueType  # 6
+"""Four bits with a scale in blocks of 32."""
+QUANTIZATION_AUTO: Quantization.ValueType  # 7
+"""All of them are built and measured; the smallest inside `allowed_loss` is taken."""
 Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
+
+class _Approval:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Approval.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_UNSPECIFIED: _Approval.ValueType  # 0
+    """Never: the numbers decide."""
+    APPROVAL_BEFORE_CANARY: _Approval.ValueType  # 1
+    """Before any user is served by it."""
+    APPROVAL_BEFORE_PROMOTION: _Approval.ValueType  # 2
+    """After the canary, before all are."""
+
+class Approval(_Approval, metaclass=_ApprovalEnumTypeWrapper):
+    """When a person is asked."""
+
+APPROVAL_UNSPECIFIED: Approval.ValueType  # 0
+"""Never: the numbers decide."""
+APPROVAL_BEFORE_CANARY: Approval.ValueType  # 1
+"""Before any user is served by it."""
+APPROVAL_BEFORE_PROMOTION: Approval.ValueType  # 2
+"""After the canary, before all are."""
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 class _RevisionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -67,6 +114,10 @@ class _RevisionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Revisio
     """It was live and taken back."""
     REVISION_STATE_REJECTED: _RevisionState.ValueType  # 7
     """It never went live: see `error`."""
+    REVISION_STATE_CANARY: _RevisionState.ValueType  # 8
+    """It answers a part of the users."""
+    REVISION_STATE_AWAITING_APPROVAL: _RevisionState.ValueType  # 9
+    """A person is asked: ApproveRevision or RejectRevision."""
 
 class RevisionState(_RevisionState, metaclass=_RevisionStateEnumTypeWrapper):
     """The life of a revision."""
@@ -87,7 +138,63 @@ REVISION_STATE_ROLLED_BACK: RevisionState.ValueType  # 6
 """It was live and taken back."""
 REVISION_STATE_REJECTED: RevisionState.ValueType  # 7
 """It never went live: see `error`."""
+REVISION_STATE_CANARY: RevisionState.ValueType  # 8
+"""It answers a part of the users."""
+REVISION_STATE_AWAITING_APPROVAL: RevisionState.ValueType  # 9
+"""A person is asked: ApproveRevision or RejectRevision."""
 Global___RevisionState: _TypeAlias = RevisionState  # noqa: Y015
+
+class _DecisionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_KIND_UNSPECIFIED: _DecisionKind.ValueType  # 0
+    """Never set."""
+    DECISION_KIND_PARITY_PASSED: _DecisionKind.ValueType  # 1
+    """The served engine is the evaluated model."""
+    DECISION_KIND_SMOKE_PASSED: _DecisionKind.ValueType  # 2
+    """The smoke prompts were answered as expected."""
+    DECISION_KIND_CANARY_STARTED: _DecisionKind.ValueType  # 3
+    """A first part of the traffic goes to it."""
+    DECISION_KIND_CANARY_STEP: _DecisionKind.ValueType  # 4
+    """A larger part does."""
+    DECISION_KIND_APPROVAL_ASKED: _DecisionKind.ValueType  # 5
+    """A person is asked."""
+    DECISION_KIND_APPROVED: _DecisionKind.ValueType  # 6
+    """A person agreed."""
+    DECISION_KIND_PROMOTED: _DecisionKind.ValueType  # 7
+    """All traffic goes to it."""
+    DECISION_KIND_REJECTED: _DecisionKind.ValueType  # 8
+    """It goes no further."""
+    DECISION_KIND_ROLLED_BACK: _DecisionKind.ValueType  # 9
+    """The revision before it answers again."""
+
+class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
+    """What a decision was."""
+
+DECISION_KIND_UNSPECIFIED: DecisionKind.ValueType  # 0
+"""Never set."""
+DECISION_KIND_PARITY_PASSED: DecisionKind.ValueType  # 1
+"""The served engine is the evaluated model."""
+DECISION_KIND_SMOKE_PASSED: DecisionKind.ValueType  # 2
+"""The smoke prompts were answered as expected."""
+DECISION_KIND_CANARY_STARTED: DecisionKind.ValueType  # 3
+"""A first part of the traffic goes to it."""
+DECISION_KIND_CANARY_STEP: DecisionKind.ValueType  # 4
+"""A larger part does."""
+DECISION_KIND_APPROVAL_ASKED: DecisionKind.ValueType  # 5
+"""A person is asked."""
+DECISION_KIND_APPROVED: DecisionKind.ValueType  # 6
+"""A person agreed."""
+DECISION_KIND_PROMOTED: DecisionKind.ValueType  # 7
+"""All traffic goes to it."""
+DECISION_KIND_REJECTED: DecisionKind.ValueType  # 8
+"""It goes no further."""
+DECISION_KIND_ROLLED_BACK: DecisionKind.ValueType  # 9
+"""The revision before it answers again."""
+Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
 class ParityBounds(_message.Message):
@@ -124,26 +231,266 @@ class EngineSettings(_message.Message):
     CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     context_length: _builtins.int
     """Context of one request in tokens; 0 is the default, 2048."""
     slots: _builtins.int
     """Requests at a time; 0 is the default, 4."""
     threads: _builtins.int
     """Threads; 0 is the number of cores."""
+    replicas: _builtins.int
+    """Engines of a revision at each agent; 0 is the default, 1."""
+    queue: _builtins.int
+    """Requests that may wait for a slot at each gateway; 0 is the default, 256. More get 429 with Retry-After."""
     def __init__(
         self,
         *,
         context_length: _builtins.int = ...,
         slots: _builtins.int = ...,
         threads: _builtins.int = ...,
+        replicas: _builtins.int = ...,
+        queue: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_length", b"context_length", "slots", b"slots", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_length", b"context_length", "queue", b"queue", "replicas", b"replicas", "slots", b"slots", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineSettings: _TypeAlias = EngineSettings  # noqa: Y015
+
+@_typing.final
+class SmokePrompt(_message.Message):
+    """A prompt whose answer is looked at before any user is served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    EXPECT_FIELD_NUMBER: _builtins.int
+    FORBID_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """What the user says."""
+    @_builtins.property
+    def expect(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The answer must hold each of these, whatever the case; without any it must only not be empty."""
+
+    @_builtins.property
+    def forbid(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The answer must hold none of these."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        expect: _abc.Iterable[_builtins.str] | None = ...,
+        forbid: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expect", b"expect", "forbid", b"forbid", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmokePrompt: _TypeAlias = SmokePrompt  # noqa: Y015
+
+@_typing.final
+class Canary(_message.Message):
+    """How a part of the traffic tries a revision before all of it does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    STEP_TIME_FIELD_NUMBER: _builtins.int
+    MIN_REQUESTS_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    min_requests: _builtins.int
+    """Answers that each step needs before it is judged; 0 is the default, 50."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Share of the traffic in percent, step by step, as 5, 25, 50. Empty: no canary."""
+
+    @_builtins.property
+    def step_time(self) -> _duration_pb2.Duration:
+        """Least length of a step; unset is 5 minutes."""
+
+    @_builtins.property
+    def patience(self) -> _duration_pb2.Duration:
+        """Without enough traffic for so long a person is asked; unset is an hour."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[_builtins.int] | None = ...,
+        step_time: _duration_pb2.Duration | None = ...,
+        min_requests: _builtins.int = ...,
+        patience: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["patience", b"patience", "step_time", b"step_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_requests", b"min_requests", "patience", b"patience", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Canary: _TypeAlias = Canary  # noqa: Y015
+
+@_typing.final
+class StopRules(_message.Message):
+    """When a canary, or a revision just promoted, is taken back. Each compares with the other revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_ERROR_INCREASE_FIELD_NUMBER: _builtins.int
+    MAX_LATENCY_RATIO_FIELD_NUMBER: _builtins.int
+    MAX_FEEDBACK_DROP_FIELD_NUMBER: _builtins.int
+    MIN_FEEDBACK_FIELD_NUMBER: _builtins.int
+    max_error_increase: _builtins.float
+    """Most by which the share of failed requests may be higher; 0 is the default, 0.02."""
+    max_latency_ratio: _builtins.float
+    """Most times the other's 95th percentile of request time; 0 is the default, 2."""
+    max_feedback_drop: _builtins.float
+    """Most by which the mean feedback score (0 to 1) may be lower; 0 is the default, 0.1."""
+    min_feedback: _builtins.int
+    """Scores that both need before feedback counts; 0 is the default, 20."""
+    def __init__(
+        self,
+        *,
+        max_error_increase: _builtins.float = ...,
+        max_latency_ratio: _builtins.float = ...,
+        max_feedback_drop: _builtins.float = ...,
+        min_feedback: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_error_increase", b"max_error_increase", "max_feedback_drop", b"max_feedback_drop", "max_latency_ratio", b"max_latency_ratio", "min_feedback", b"min_feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopRules: _TypeAlias = StopRules  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    """The way of a revision from its parity check to all users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SMOKE_PROMPTS_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
+    approval: Global___Approval.ValueType
+    """Whether a person is asked."""
+    @_builtins.property
+    def smoke_prompts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SmokePrompt]:
+        """Asked through its engine right after the parity check."""
+
+    @_builtins.property
+    def canary(self) -> Global___Canary:
+        """A part of the traffic first."""
+
+    @_builtins.property
+    def stop(self) -> Global___StopRules:
+        """When it stops by itself."""
+
+    @_builtins.property
+    def watch(self) -> _duration_pb2.Duration:
+        """How long after its promotion the stop rules still take it back; the revision before stays warm. 0: not."""
+
+    def __init__(
+        self,
+        *,
+        smoke_prompts: _abc.Iterable[Global___SmokePrompt] | None = ...,
+        canary: Global___Canary | None = ...,
+        stop: Global___StopRules | None = ...,
+        approval: Global___Approval.ValueType = ...,
+        watch: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "stop", b"stop", "watch", b"watch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "canary", b"canary", "smoke_prompts", b"smoke_prompts", "stop", b"stop", "watch", b"watch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class Watching(_message.Message):
+    """What is kept of requests. Always without consequence for the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_SHARE_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    sample_share: _builtins.float
+    """Share of requests whose question and answer are kept, masked; 0: none."""
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long requests, samples and feedback are kept; unset is 30 days."""
+
+    def __init__(
+        self,
+        *,
+        sample_share: _builtins.float = ...,
+        retention: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention", "sample_share", b"sample_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Watching: _TypeAlias = Watching  # noqa: Y015
+
+@_typing.final
+class WeightsVariant(_message.Message):
+    """One way to store a revision's weights, as it was measured through its engine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    LOSS_GAP_FIELD_NUMBER: _builtins.int
+    TOP1_AGREEMENT_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    quantization: _builtins.str
+    """F16, Q8_0, Q5_1, …"""
+    size_bytes: _builtins.int
+    """Size of the file."""
+    loss: _builtins.float
+    """Loss on the reference outputs, in nats a token."""
+    loss_gap: _builtins.float
+    """Its difference from the evaluated model's."""
+    top1_agreement: _builtins.float
+    """Share of answer tokens on which both prefer the same token."""
+    tokens_per_second: _builtins.float
+    """Tokens generated a second, one request alone, on the machine that built it."""
+    chosen: _builtins.bool
+    """Whether it is the one that is served."""
+    error: _builtins.str
+    """Why it could not be made or measured, or empty."""
+    def __init__(
+        self,
+        *,
+        quantization: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        loss: _builtins.float = ...,
+        loss_gap: _builtins.float = ...,
+        top1_agreement: _builtins.float = ...,
+        tokens_per_second: _builtins.float = ...,
+        chosen: _builtins.bool = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "error", b"error", "loss", b"loss", "loss_gap", b"loss_gap", "quantization", b"quantization", "size_bytes", b"size_bytes", "tokens_per_second", b"tokens_per_second", "top1_agreement", b"top1_agreement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeightsVariant: _TypeAlias = WeightsVariant  # noqa: Y015
 
 @_typing.final
 class Endpoint(_message.Message):
@@ -160,6 +507,9 @@ class Endpoint(_message.Message):
     PREVIOUS_REVISION_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    WATCHING_FIELD_NUMBER: _builtins.int
+    ALLOWED_LOSS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/endpoints/{endpoint}"."""
     model: _builtins.str
@@ -172,6 +522,8 @@ class Endpoint(_message.Message):
     """The revision that answered before it and is kept for a rollback, or empty."""
     url: _builtins.str
     """URL of the OpenAI-compatible API ("…/v1"), as the gateway is reached."""
+    allowed_loss: _builtins.float
+    """With QUANTIZATION_AUTO: most nats a token that the served loss may be above the evaluated model's; 0 is 0.02."""
     @_builtins.property
     def parity(self) -> Global___ParityBounds:
         """How close it must be to the evaluated model."""
@@ -183,6 +535,14 @@ class Endpoint(_message.Message):
     @_builtins.property
     def order(self) -> _standing_order_pb2.OrderRevision:
         """Its order's revision."""
+
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """Its way to users."""
+
+    @_builtins.property
+    def watching(self) -> Global___Watching:
+        """What is kept of its requests."""
 
     def __init__(
         self,
@@ -196,10 +556,13 @@ class Endpoint(_message.Message):
         previous_revision: _builtins.str = ...,
         url: _builtins.str = ...,
         order: _standing_order_pb2.OrderRevision | None = ...,
+        rollout: Global___Rollout | None = ...,
+        watching: Global___Watching | None = ...,
+        allowed_loss: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "order", b"order", "parity", b"parity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "order", b"order", "parity", b"parity", "rollout", b"rollout", "watching", b"watching"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "live_revision", b"live_revision", "model", b"model", "name", b"name", "order", b"order", "parity", b"parity", "previous_revision", b"previous_revision", "quantization", b"quantization", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_loss", b"allowed_loss", "engine", b"engine", "live_revision", b"live_revision", "model", b"model", "name", b"name", "order", b"order", "parity", b"parity", "previous_revision", b"previous_revision", "quantization", b"quantization", "rollout", b"rollout", "url", b"url", "watching", b"watching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,6 +629,8 @@ class Revision(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LIVE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
+    CANARY_WEIGHT_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/endpoints/{endpoint}/revisions/{revision}"."""
     model_version: _builtins.str
@@ -280,6 +645,8 @@ class Revision(_message.Message):
     """Generation of the endpoint's order."""
     created_by: _builtins.str
     """Who asked for it: a person, or the endpoint."""
+    canary_weight: _builtins.int
+    """Percent of the endpoint's traffic it answers as a canary."""
     @_builtins.property
     def job(self) -> _job_status_pb2.JobStatus:
         """State and progress of its build and its check."""
@@ -304,6 +671,10 @@ class Revision(_message.Message):
     def live_time(self) -> _timestamp_pb2.Timestamp:
         """When it went live."""
 
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightsVariant]:
+        """What was measured where the quantization was chosen."""
+
     def __init__(
         self,
         *,
@@ -320,11 +691,87 @@ class Revision(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         live_time: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
+        canary_weight: _builtins.int = ...,
+        variants: _abc.Iterable[Global___WeightsVariant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "job", b"job", "live_time", b"live_time", "parity", b"parity", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "error", b"error", "generation", b"generation", "job", b"job", "live_time", b"live_time", "model_version", b"model_version", "name", b"name", "parity", b"parity", "ready_replicas", b"ready_replicas", "run", b"run", "state", b"state", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_weight", b"canary_weight", "create_time", b"create_time", "created_by", b"created_by", "error", b"error", "generation", b"generation", "job", b"job", "live_time", b"live_time", "model_version", b"model_version", "name", b"name", "parity", b"parity", "ready_replicas", b"ready_replicas", "run", b"run", "state", b"state", "variants", b"variants", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Revision: _TypeAlias = Revision  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """One decision of a rollout, with the numbers it was made by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FiguresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    endpoint: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    revision: _builtins.str
+    """The revision."""
+    kind: Global___DecisionKind.ValueType
+    """What was decided."""
+    reason: _builtins.str
+    """Constant, UPPER_SNAKE_CASE, where there is one."""
+    message: _builtins.str
+    """In a sentence."""
+    decided_by: _builtins.str
+    """A person, or the endpoint."""
+    @_builtins.property
+    def figures(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """The numbers."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        kind: Global___DecisionKind.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        figures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        decided_by: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decided_by", b"decided_by", "endpoint", b"endpoint", "figures", b"figures", "kind", b"kind", "message", b"message", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015

@@ -1,0 +1,121 @@
+"""What users say of an answer: thumbs, a score, the answer it should have been, a comment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sartor_platform.database import Database, is_transient
+from sartor_platform.names import new_id
+
+from sartor_deployment import store
+from sartor_deployment.gateway.errors import ApiError
+from sartor_deployment.gateway.sample import masked
+from sartor_deployment.store import FeedbackRow
+
+_THUMBS = {"up": 1.0, "down": 0.0}
+_MOST_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """About one answer. `request` is the answer's `id`, or its header `x-request-id`."""
+
+    id: str
+    request: str
+    score: float | None
+    correction: str | None
+    comment: str | None
+
+
+def parse_feedback(value: dict[str, Any]) -> Feedback:
+    """From the body of POST /v1/feedback: {"request_id", "thumbs" or "score", "correction", "comment", "id"}.
+
+    Raises:
+        ApiError: 400, with what is wrong.
+    """
+    known = {"id", "request_id", "thumbs", "score", "correction", "comment"}
+    unknown = sorted(set(value) - known)
+    if unknown:
+        raise ApiError(
+            400, f"{unknown[0]!r} is not known; there are {', '.join(sorted(known))}", "invalid_request"
+        )
+    request = _text(value, "request_id")
+    if not request:
+        raise ApiError(
+            400,
+            "'request_id' is missing: the `id` of the answer, or its header x-request-id",
+            "missing_required_parameter",
+            "request_id",
+        )
+    score = value.get("score")
+    if "thumbs" in value:
+        if value["thumbs"] not in _THUMBS or score is not None:
+            raise ApiError(400, "'thumbs' is \"up\" or \"down\", without a 'score'", "invalid_type", "thumbs")
+        score = _THUMBS[value["thumbs"]]
+    if score is not None and (
+        isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1
+    ):
+        raise ApiError(400, "'score' must be a number from 0 to 1", "invalid_type", "score")
+    correction, comment = _text(value, "correction"), _text(value, "comment")
+    if score is None and not correction and not comment:
+        raise ApiError(
+            400, "say something: thumbs, score, correction or comment", "missing_required_parameter"
+        )
+    return Feedback(_text(value, "id") or f"fb-{new_id()}", request, score, correction, comment)
+
+
+def _text(value: dict[str, Any], name: str) -> str | None:
+    text = value.get(name)
+    if text is None:
+        return None
+    if not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
+        raise ApiError(
+            400, f"{name!r} must be text of at most {_MOST_CHARACTERS} characters", "invalid_type", name
+        )
+    return text
+
+
+class FeedbackTable:
+    """Feedback in the database, masked before it is written."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keep(self, given: Feedback, project: str) -> str:
+        """Keep it; returns the revision it is about.
+
+        Raises:
+            ApiError: 404 ANSWER_NOT_FOUND, 503 while the database is away.
+        """
+        try:
+            with self._database.transaction() as tx:
+                found = store.request_of(tx.connection, given.request, project)
+                if found is None:
+                    raise ApiError(
+                        404,
+                        f"no answer {given.request!r} is known; answers are known a second after they ended,"
+                        " and forgotten after the endpoint's retention",
+                        "answer_not_found",
+                        "request_id",
+                    )
+                request, endpoint, revision = found
+                row = FeedbackRow(
+                    id=given.id,
+                    request=request,
+                    endpoint=endpoint,
+                    revision=revision,
+                    score=given.score,
+                    correction=masked(given.correction) if given.correction else None,
+                    comment=masked(given.comment) if given.comment else None,
+                )
+                store.insert_feedback(tx, row)
+        except ApiError:
+            raise
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            raise ApiError(
+                503, "feedback cannot be kept now; send it again", "database_away", retry_after_seconds=5
+            ) from error
+        return revision

@@ -1,0 +1,148 @@
+"""What gateways saw of requests, and what users said of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sartor_platform.transaction import Transaction
+from sqlalchemy import Connection, text
+
+_SPAN = """ WHERE create_time >= :since AND create_time < :until AND (:endpoint = '' OR endpoint = :endpoint)
+ AND (:revision = '' OR revision = :revision) GROUP BY revision"""
+_REQUESTS = text(
+    """SELECT revision, count(*) AS requests, count(*) FILTER (WHERE failed) AS errors,
+ coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY total_ms), 0) AS p50,
+ coalesce(percentile_cont(0.95) WITHIN GROUP (ORDER BY total_ms), 0) AS p95,
+ coalesce(percentile_cont(0.95) WITHIN GROUP (ORDER BY first_byte_ms), 0) AS first,
+ sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion FROM gateway_requests"""  # noqa: S608 - both parts are written here
+    + _SPAN
+)
+_SCORES = text(
+    # Both parts are written here.
+    "SELECT revision, count(score) AS scores, coalesce(avg(score), 0) AS mean FROM feedback"  # noqa: S608
+    + _SPAN
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One request. `question` (JSON) and `answer` are there only where it was sampled, and masked."""
+
+    id: str
+    answer_id: str
+    endpoint: str
+    revision: str
+    api_key: str
+    status: int
+    failed: bool
+    first_byte_ms: float
+    total_ms: float
+    prompt_tokens: int
+    completion_tokens: int
+    question: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRow:
+    """What a user said of one answer. `score` is 0 to 1."""
+
+    id: str
+    request: str
+    endpoint: str
+    revision: str
+    score: float | None
+    correction: str | None
+    comment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What is known of a revision in a span of time."""
+
+    revision: str
+    requests: int = 0
+    errors: int = 0
+    latency_p50_ms: float = 0.0
+    latency_p95_ms: float = 0.0
+    first_byte_p95_ms: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    feedback_count: int = 0
+    feedback_mean: float = 0.0
+
+    @property
+    def error_rate(self) -> float:
+        """Share of failed requests."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+def insert_requests(tx: Transaction, rows: Sequence[RequestRow]) -> None:
+    """Add them; one that is there already stays as it is."""
+    tx.connection.execute(
+        text(
+            "INSERT INTO gateway_requests (id, answer_id, endpoint, revision, api_key, status, failed,"
+            " first_byte_ms, total_ms, prompt_tokens, completion_tokens, question, answer)"
+            " VALUES (:id, :answer_id, :endpoint, :revision, :api_key, :status, :failed,"
+            " :first_byte_ms, :total_ms, :prompt_tokens,"
+            " :completion_tokens, cast(:question AS jsonb), :answer) ON CONFLICT (id) DO NOTHING"
+        ),
+        [asdict(row) for row in rows],
+    )
+
+
+def request_of(connection: Connection, id_: str, project: str = "") -> tuple[str, str, str] | None:
+    """(request, endpoint, revision) of a request's or an answer's id; of one project where that is given."""
+    row = connection.execute(
+        text(
+            "SELECT id, endpoint, revision FROM gateway_requests WHERE (id = :id OR answer_id = :id)"
+            " AND endpoint LIKE :prefix ORDER BY create_time DESC LIMIT 1"
+        ),
+        {"id": id_, "prefix": f"{project}/%" if project else "%"},
+    ).one_or_none()
+    return None if row is None else (row.id, row.endpoint, row.revision)
+
+
+def insert_feedback(tx: Transaction, row: FeedbackRow) -> None:
+    """Add it; feedback with an id that is known (sent again after it was buffered) changes nothing."""
+    tx.connection.execute(
+        text(
+            "INSERT INTO feedback (id, request, endpoint, revision, score, correction, comment) VALUES"
+            " (:id, :request, :endpoint, :revision, :score, :correction, :comment) ON CONFLICT DO NOTHING"
+        ),
+        asdict(row),
+    )
+
+
+def traffic(
+    connection: Connection, since: datetime, until: datetime, *, endpoint: str = "", revision: str = ""
+) -> dict[str, Traffic]:
+    """What was seen of each revision of an endpoint (or of one revision) from `since` to before `until`."""
+    span = {"since": since, "until": until, "endpoint": endpoint, "revision": revision}
+    requests = connection.execute(_REQUESTS, span).all()
+    feedback = {row.revision: (int(row.scores), float(row.mean)) for row in connection.execute(_SCORES, span)}
+    found = {
+        row.revision: Traffic(
+            row.revision, row.requests, row.errors, row.p50, row.p95, row.first, row.prompt, row.completion,
+            *feedback.pop(row.revision, (0, 0.0)),
+        )
+        for row in requests
+    }  # fmt: skip
+    for name, (count, mean) in feedback.items():
+        found[name] = Traffic(name, feedback_count=count, feedback_mean=mean)
+    return found
+
+
+def forget_old_requests(tx: Transaction, endpoint: str, before: datetime) -> int:
+    """Delete an endpoint's requests, samples and feedback of before that time. Returns how many requests."""
+    given = {"endpoint": endpoint, "before": before}
+    tx.connection.execute(
+        text("DELETE FROM feedback WHERE endpoint = :endpoint AND create_time < :before"), given
+    )
+    return int(
+        tx.connection.execute(
+            text("DELETE FROM gateway_requests WHERE endpoint = :endpoint AND create_time < :before"), given
+        ).rowcount
+    )

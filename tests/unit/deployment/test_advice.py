@@ -1,0 +1,91 @@
+"""Advice: which place is cheapest, which requirement decides, and a clear no."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sartor_deployment.advice.price_table import read_price_table
+from sartor_deployment.advice.recommend import Measured, Requirements, Weights, recommend
+from sartor_platform.errors import InvalidArgument
+
+MODEL = Measured(
+    (Weights("F16", 270_000_000, loss_gap=0.0), Weights("Q4_1", 98_000_000, loss_gap=0.03)), 135_000_000
+)
+
+
+def test_the_cheapest_place_that_does_is_first_and_its_figures_hold() -> None:
+    """Nothing special asked: the smallest machine, and what is ranked first keeps every requirement."""
+    required = Requirements(latency_p95_ms=20_000, requests_per_second=0.05, allowed_loss=0.1)
+    options, impossible = recommend(MODEL, required, read_price_table())
+    best = options[0]
+    assert not impossible
+    assert best.machine.name == "edge-small"
+    assert best.latency_p95_ms <= 20_000
+    assert best.capacity >= required.peak
+    assert all(best.cost_per_month <= each.cost_per_month for each in options if not each.reasons)
+
+
+def test_the_requirement_that_decides_is_named() -> None:
+    """Without it, something cheaper would do."""
+    small = Requirements(requests_per_second=0.05, prompt_tokens=30, answer_tokens=20, allowed_loss=0.1)
+    quick = Requirements(150, 0.05, prompt_tokens=30, answer_tokens=20, allowed_loss=0.1)
+    assert recommend(MODEL, small, read_price_table())[0][0].machine.name == "edge-small"
+    options, _ = recommend(MODEL, quick, read_price_table())
+    assert options[0].machine.name != "edge-small"
+    assert options[0].deciding == "latency"
+    strict = Requirements(requests_per_second=0.05, allowed_loss=0.01)
+    assert recommend(MODEL, strict, read_price_table())[0][0].weights.quantization == "F16"
+
+
+def test_data_that_may_not_leave_excludes_the_cloud() -> None:
+    """Each cloud option says why."""
+    options, _ = recommend(MODEL, Requirements(data_class="OWN_MACHINES"), read_price_table())
+    assert options[0].machine.target in ("onprem", "edge")
+    cloud = [each for each in options if each.machine.target == "cloud"]
+    assert cloud
+    assert all("data_class" in [r.requirement for r in each.reasons] for each in cloud)
+
+
+def test_the_impossible_gets_a_no_because() -> None:
+    """One token a nanosecond is not to be had; the nearest option and its figure are named."""
+    options, impossible = recommend(MODEL, Requirements(latency_p95_ms=0.001), read_price_table())
+    assert all(each.reasons for each in options)
+    assert impossible.startswith("No, because no machine of the price table fulfils latency")
+    assert "ms" in impossible
+    huge = Measured((Weights("F16", 10**13),), 5 * 10**12)
+    assert "memory" in recommend(huge, Requirements(), read_price_table())[1]
+
+
+def test_more_bandwidth_is_never_slower_and_more_load_never_cheaper() -> None:
+    """The model is monotone in what it should be."""
+    table = read_price_table()
+    costs = [
+        recommend(MODEL, Requirements(requests_per_second=rate), table)[0][0].cost_per_month
+        for rate in (0.1, 1, 10, 100)
+    ]
+    assert costs == sorted(costs)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"target": "moon"}, "target is one of"),
+        ({"memory_gb": 0}, "above 0"),
+        ({"engines": ["x"]}, "engines are"),
+    ],
+)
+def test_a_broken_price_table_is_told(change: dict[str, object], said: str) -> None:
+    """With the machine's name."""
+    table = {"machines": [{**_machine(), **change}]}
+    with pytest.raises(InvalidArgument, match=said):
+        read_price_table(json.dumps(table))
+    with pytest.raises(InvalidArgument, match="no JSON object"):
+        read_price_table("[]")
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "name": "m", "target": "edge", "data_class": "DEVICE", "offline": True, "engines": ["llama.cpp"],
+        "memory_gb": 1, "memory_gb_per_second": 1, "tflops": 1, "price_per_month": 1,
+    }  # fmt: skip
