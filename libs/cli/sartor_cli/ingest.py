@@ -15,6 +15,7 @@ from sartor.common.v1.job_status_pb2 import JobState
 from sartor.ingestion.v1.dataset_pb2 import Import, RejectedRecord
 from sartor.ingestion.v1.ingestion_service_pb2 import (
     GetSourceRequest,
+    ImportObjectsRequest,
     ListRejectedRecordsRequest,
     RequestSnapshotRequest,
     UploadHeader,
@@ -27,25 +28,24 @@ from sartor_cli.client import Sartor
 from sartor_cli.faults import CommandFailed
 from sartor_cli.options import DataDir, Output, Project
 from sartor_cli.output import Column, Format, console, last, plain, print_data, table
+from sartor_cli.preview import show_preview
 from sartor_cli.projects import choose_project
 from sartor_cli.words import state_word
 
 CHUNK_BYTES = 1024 * 1024
-_FORMATS = {
-    "jsonl": "DATA_FORMAT_JSONL",
-    "csv": "DATA_FORMAT_CSV",
-    "parquet": "DATA_FORMAT_PARQUET",
-    "text": "DATA_FORMAT_TEXT",
-}
+_FORMATS = ("jsonl", "json", "csv", "parquet", "text", "markdown", "html", "pdf", "docx")
 
 
 def ingest(
-    file: Annotated[Path, typer.Argument(help="JSONL, CSV, Parquet or text.")],
+    file: Annotated[str, typer.Argument(help="A file of any format, packed or not; or s3://bucket/prefix/.")],
     source: Annotated[str, typer.Option("--source", "-s", help="The source whose mapping it is read under.")],
     project: Project = "",
     form: Annotated[
-        str, typer.Option("--format", help="jsonl, csv, parquet or text; else decided from the file.")
+        str, typer.Option("--format", help=f"{', '.join(_FORMATS)}; else decided from the file.")
     ] = "",
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show what it would bring; keep nothing.")
+    ] = False,
     snapshot: Annotated[
         bool, typer.Option("--snapshot/--no-snapshot", help="Seal a snapshot at once, which starts a run.")
     ] = False,
@@ -53,30 +53,32 @@ def ingest(
     data_dir: DataDir = Path(".sartor"),
     output: Output = Format.TABLE,
 ) -> None:
-    """Upload a file of records to a source.
+    """Bring a file of records or documents into a source.
 
-    Rows that cannot be used are kept with their position and reason, and shown; the others go into the
-    dataset.
+    JSONL, JSON, CSV, Parquet, text, Markdown, HTML, PDF, Word; also as .gz, .zst, .zip or .tar. Rows that
+    cannot be used are kept with their position and reason, and shown; the others go into the dataset.
 
     \b
     Examples:
       sartor ingest tickets.jsonl --source tickets
       sartor ingest faq.csv --source faq --project support-desk --snapshot
+      sartor ingest export.zip --source manuals --preview
+      sartor ingest s3://landing/2026/ --source tickets
     """
     if form and form not in _FORMATS:
         raise CommandFailed(f"{form!r} is not a format.", f"Known are {', '.join(_FORMATS)}.", 2)
-    if not file.is_file():
+    in_store = file.startswith("s3://")
+    if not in_store and not Path(file).is_file():
         raise CommandFailed(f"There is no file {file}.", "Check the path.", 2)
     with Sartor.local(data_dir) as sartor:
         name = f"{choose_project(sartor, project)}/sources/{source}"
         dataset = sartor.ask(sartor.ingestion.GetSource, GetSourceRequest(name=name)).dataset
-        made = upload(
-            sartor,
-            file,
-            name,
-            DataFormat.Value(_FORMATS.get(form, "DATA_FORMAT_UNSPECIFIED")),
-            show=output is Format.TABLE,
-        )
+        wanted = DataFormat.Value(f"DATA_FORMAT_{form.upper() or 'UNSPECIFIED'}")
+        if in_store:
+            made = _import_objects(sartor, file, name, wanted, preview=preview)
+        else:
+            show = output is Format.TABLE
+            made = upload(sartor, Path(file), name, wanted, show=show, preview=preview)
         done = _follow(sartor, made, show=output is Format.TABLE)
         rows = (
             list(
@@ -89,10 +91,12 @@ def ingest(
             if rejected and done.rejected_count
             else []
         )
-        if snapshot:
+        if snapshot and not preview:
             request = RequestSnapshotRequest(dataset=dataset, request_id=str(uuid.uuid4()))
             sartor.ask(sartor.ingestion.RequestSnapshot, request)
-    if output is Format.TABLE:
+    if output is Format.TABLE and preview and done.job.state == JobState.JOB_STATE_SUCCEEDED:
+        show_preview(done)
+    elif output is Format.TABLE:
         _show(done, rows)
     else:
         print_data({**plain(done), "rejected": [plain(row) for row in rows]}, output)
@@ -103,7 +107,24 @@ def ingest(
         )
 
 
-def upload(sartor: Sartor, file: Path, source: str, form: DataFormat.ValueType, *, show: bool) -> Import:
+def _import_objects(
+    sartor: Sartor, uri: str, source: str, form: DataFormat.ValueType, *, preview: bool
+) -> Import:
+    request = ImportObjectsRequest(
+        source=source, uri=uri, format=form, validate_only=preview, request_id=str(uuid.uuid4())
+    )
+    return sartor.ask(sartor.ingestion.ImportObjects, request)
+
+
+def upload(
+    sartor: Sartor,
+    file: Path,
+    source: str,
+    form: DataFormat.ValueType,
+    *,
+    show: bool,
+    preview: bool = False,
+) -> Import:
     """Streams a file to ingestion and returns the import that reads it."""
     size = file.stat().st_size
     digest = hashlib.sha256()
@@ -116,6 +137,7 @@ def upload(sartor: Sartor, file: Path, source: str, form: DataFormat.ValueType, 
         format=form,
         sha256=digest.hexdigest(),
         request_id=str(uuid.uuid4()),
+        validate_only=preview,
     )
     progress = Progress(
         TextColumn("Uploading {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from sartor.curation.v1 import curation_service_pb2 as curation
 from sartor.ingestion.v1 import ingestion_service_pb2 as ingestion
+from sartor.ingestion.v1.source_pb2 import Source
 
 from sartor_cli.ingest import REJECTED_COLUMNS
 from sartor_cli.kind import AGE, NAME, ORDER, PROGRESS, RUN, STATE, C, ResourceKind, short
 from sartor_cli.output import last
+
+
+def _breaches(source: Source) -> str:
+    """Rows that broke the contract, and whether that stops snapshots."""
+    count = f"{source.breach_count:,}"
+    return f"[red]{count}, stops[/]" if source.stopped else count
+
 
 KINDS = (
     ResourceKind(
@@ -23,7 +31,15 @@ KINDS = (
         "sources",
         lambda s: s.ingestion.ListSources,
         ingestion.ListSourcesRequest,
-        (NAME, C("DATASET", lambda each: last(each.dataset)), C("TOPIC", lambda each: each.topic), *ORDER),
+        (
+            NAME,
+            C("DATASET", lambda each: last(each.dataset)),
+            C("TOPIC", lambda each: each.topic),
+            C("RECORDS", lambda each: f"{each.live_count:,}", right=True),
+            C("PENDING", lambda each: f"{each.pending_count:,}", right=True),
+            C("BREACHES", _breaches, right=True),
+            *ORDER,
+        ),
         lambda s: s.ingestion.GetSource,
         ingestion.GetSourceRequest,
         "sources/{}",
@@ -38,6 +54,7 @@ KINDS = (
             C("PENDING", lambda each: f"{each.pending_count:,}", right=True),
             C("REJECTED", lambda each: f"{each.rejected_count:,}", right=True),
             C("SNAPSHOT", lambda each: last(each.latest_snapshot)),
+            C("STOPPED BY", lambda each: ", ".join(last(name) for name in each.stopped_by)),
             AGE,
         ),
         lambda s: s.ingestion.GetDataset,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sartor_cli.yaml_fields import Choice, Id, Key, ListOf, Number, Reference, Section, Text
+from sartor_cli.yaml_fields import Choice, Flag, Id, Key, ListOf, Number, Reference, Section, Text
 
 _COUNT = Number(least=0, whole=True)
 _SECONDS = Number(least=0)
@@ -15,12 +15,44 @@ BASE_MODEL = Section(
     )
 )
 
+FORMATS = ("jsonl", "json", "csv", "parquet", "text", "markdown", "html", "pdf", "docx")
+ADAPTERS = ("data_events", "s3_notifications", "debezium", "openai_requests", "otel_genai")
+
+FIELD_RULE = Section(
+    (
+        Key("field", Text(), required=True),
+        Key("required", Flag()),
+        Key(
+            "type",
+            Choice("FIELD_TYPE", ("text", "integer", "number", "boolean", "time", "list", "object")),
+        ),
+        Key("at_least", Number()),
+        Key("at_most", Number()),
+        Key("min_characters", _COUNT),
+        Key("max_characters", _COUNT),
+        Key("allowed", ListOf(Text())),
+    )
+)
+
+CONTRACT = Section(
+    (
+        Key("fields", ListOf(FIELD_RULE)),
+        Key("labels", ListOf(Text())),
+        Key("on_breach", Choice("BREACH_ACTION", ("reject", "report", "stop"))),
+        Key("max_breach_share", _SHARE),
+    )
+)
+
 SOURCE = Section(
     (
         Key("name", Id(), required=True),
         Key("dataset", Reference("datasets"), required=True),
         Key("topic", Text()),
-        Key("format", Choice("DATA_FORMAT", ("jsonl", "csv", "parquet", "text"))),
+        Key("format", Choice("DATA_FORMAT", FORMATS)),
+        Key("adapter", Choice("ADAPTER", ADAPTERS)),
+        Key("object_prefixes", ListOf(Text())),
+        Key("tables", ListOf(Text())),
+        Key("contract", CONTRACT),
         Key(
             "mapping",
             Section(
@@ -28,17 +60,19 @@ SOURCE = Section(
                     Key(
                         "kind",
                         Choice(
-                            "RECORD_KIND", ("auto", "chat", "prompt_completion", "labelled", "document")
+                            "RECORD_KIND",
+                            ("auto", "chat", "prompt_completion", "labelled", "document", "preference"),
                         ),
                     ),
                     *(
                         Key(name, Text())
                         for name in (
                             "messages", "prompt", "completion", "system",
-                            "text", "label", "key", "subject", "op",
+                            "text", "label", "key", "subject", "op", "chosen", "rejected",
                         )
                     ),
                     Key("attributes", ListOf(Text())),
+                    Key("max_document_characters", Number(least=100, whole=True)),
                 )
             ),
         ),
@@ -88,13 +122,27 @@ CURATION = Section(
             Section((Key("validation", Number(least=0, most=0.5)), Key("test", Number(least=0, most=0.5)))),
         ),
         Key("label_instruction", Text()),
+        Key("preset", Choice("PRESET", ("instructions", "classification", "preference", "corpus"))),
+        Key("represented_attributes", ListOf(Text())),
+        Key("least_share", _SHARE),
+        Key(
+            "mislabelled",
+            Section((Key("action", Choice("MISLABELLED_ACTION", ("report", "drop")), "mislabelled_action"),)),
+            ".",
+        ),
+        Key("evaluation_texts", ListOf(Text())),
+        Key("skipped_steps", ListOf(Text())),
     )
 )
 
 RECIPE = Section(
     (
-        Key("method", Choice("METHOD", ("sft",))),
-        Key("adapter", Choice("ADAPTER", ("lora", "full"))),
+        Key(
+            "method",
+            Choice("METHOD", ("sft", "dpo", "continued_pretraining", "from_scratch", "output_layer")),
+        ),
+        Key("preset", Choice("PRESET", ("quick", "balanced", "best"))),
+        Key("adapter", Choice("ADAPTER", ("lora", "full", "rslora", "dora", "qlora"))),
         Key("rank", Number(least=1, whole=True)),
         Key("alpha", Number(least=0)),
         Key("dropout", _SHARE),
@@ -110,6 +158,17 @@ RECIPE = Section(
         Key("max_training_tokens", _COUNT),
         Key("seed", _COUNT),
         Key("checkpoint_every_steps", Number(least=1, whole=True)),
+        Key("loss_spike_factor", Number(least=0)),
+        Key("chat_template", Text()),
+        Key("start_from", Text()),
+        Key("beta", Number(least=0)),
+        Key("replay_curation", Text()),
+        Key("replay_share", _SHARE),
+        Key("vocabulary_size", Number(least=300, whole=True)),
+        Key("parameters", _COUNT),
+        Key("compute_budget", Number(least=0)),
+        Key("output_layer", Choice("OUTPUT_LAYER", ("single_label", "multi_label", "regression"))),
+        Key("balance_labels", Flag()),
     )
 )
 

@@ -116,6 +116,18 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """true or false."""
+
+    def read(self, node: Node, path: str, target: str, reading: Reading) -> Value | None:
+        written = node.value.lower() if isinstance(node, ScalarNode) and node.style is None else ""
+        if written not in ("true", "false"):
+            reading.fault(node, path, "must be true or false")
+            return None
+        return bool(written == "true")
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One of a few words, stored as the constant of an enum."""
 

@@ -277,7 +277,7 @@ def contract_breached(dataset: str, sources: Sequence[str]) -> FailedPreconditio
     message = (
         f"no snapshot of {dataset} is sealed: too many rows of {', '.join(sources)} break the contract; see"
         " `sartor get sources` and `sartor get rejected`, mend the data or the contract, or seal it all the"
-        " same by accept_breaches"
+        " same with `sartor snapshot --accept-breaches`"
     )
     metadata = {"dataset": dataset, "sources": ",".join(sources)}
     return FailedPrecondition(message, reason="CONTRACT_BREACHED", metadata=metadata)
