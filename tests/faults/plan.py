@@ -59,8 +59,8 @@ def plan_round(seed: int, number: int, kind: str) -> RoundPlan:
 
 
 def kind_of_round(number: int) -> str:
-    """Every fourth round goes all the way to a live revision."""
-    return MODEL if number % 4 == 3 else DATA
+    """Every fifth round goes all the way to a live revision."""
+    return MODEL if number % 5 == 3 else DATA
 
 
 def _data_faults(rng: random.Random) -> list[Fault]:
@@ -79,14 +79,14 @@ def _data_faults(rng: random.Random) -> list[Fault]:
 def _model_faults(rng: random.Random) -> list[Fault]:
     return [
         *_at_points(rng, "training-server", SERVER_POINTS, 2),
-        *_at_points(rng, "training-worker", WORKER_POINTS, 2),
-        *_at_points(rng, "training-worker", ("after_checkpoint_upload_before_row",), 2),
+        *_at_points(rng, "training-worker", WORKER_POINTS, 1),
+        *_at_points(rng, "training-worker", ("after_checkpoint_upload_before_row",), 3),
         *_at_points(rng, "evaluation-server", SERVER_POINTS, 2),
-        *_at_points(rng, "evaluation-worker", WORKER_POINTS, 2),
+        *_at_points(rng, "evaluation-worker", WORKER_POINTS, 1),
         *_at_points(rng, "deployment-server", SERVER_POINTS, 2),
-        *_at_points(rng, "deployment-worker", WORKER_POINTS, 2),
-        *_at_points(rng, "deployment-agent", ("after_engine_start_before_row",), 2),
-        *_timed(rng, 4, _MODEL_PROCESSES, 3 * ROUND_SECONDS),
+        *_at_points(rng, "deployment-worker", WORKER_POINTS, 1),
+        *_at_points(rng, "deployment-agent", ("after_engine_start_before_row",), 3),
+        *_timed(rng, 3, _MODEL_PROCESSES, 3 * ROUND_SECONDS),
     ]
 
 

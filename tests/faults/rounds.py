@@ -25,8 +25,8 @@ from tests.faults.stops import PointFault, Stops
 from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
 from tests.faults.world import GRACE_SECONDS, World
 
-REST_SECONDS = 90.0
-MODEL_REST_SECONDS = 200.0
+REST_SECONDS = 180.0
+MODEL_REST_SECONDS = 480.0
 SWEPT_SECONDS = GRACE_SECONDS + 2 * TICK_SECONDS
 PERMANENT = ("WENT BACK", "ORDER", "ALTERED", "TWICE: sartor.", "TWICE: event")
 """How violations begin that no waiting will heal."""
