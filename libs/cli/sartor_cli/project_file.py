@@ -133,6 +133,8 @@ def _compose(text: str, path: Path) -> MappingNode:
         raise ProjectFileFaults(path, [Fault(line, column, "file", f"is not YAML: {problem}")]) from None
     except yaml.YAMLError as error:
         raise ProjectFileFaults(path, [Fault(1, 1, "file", f"is not YAML: {error}")]) from None
+    except RecursionError:
+        raise ProjectFileFaults(path, [Fault(1, 1, "file", "is nested far too deep")]) from None
     if not isinstance(root, MappingNode):
         raise ProjectFileFaults(path, [Fault(1, 1, "file", "must have keys such as 'project' and 'sources'")])
     return root

@@ -35,7 +35,7 @@ def load(cls: type[T], data: bytes | str) -> T:
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestInvalid("", f"not JSON: {error}") from error
     decoded: T = _decode(cls, document, "")
     return decoded

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sartor_platform import log, metrics
+from sartor_platform.record_reading import read_any_header
 from sartor_platform.settings import PlatformSettings
 from sartor_platform.topics import Topic, Topics, client_settings
 
@@ -248,6 +249,7 @@ class _Membership:
 def _consumer(settings: PlatformSettings, group: str) -> Any:
     from kafka import KafkaConsumer
 
+    read_any_header()
     return KafkaConsumer(
         **client_settings(settings),
         group_id=group,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
-from sartor_platform import log
+from sartor_platform import events, log
 from sartor_platform.errors import IllegalTransition, NotFound
 from sartor_platform.names import new_id, pattern
 
@@ -121,7 +121,9 @@ def add(
         "key": record.key,
         "value": record.value,
         "headers": json.dumps([[_storable(key), _base64(value)] for key, value in record.headers]),
-        "record_time": datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC),
+        "record_time": datetime.fromtimestamp(
+            min(max(record.timestamp, 0) / 1000, events.LAST_SECOND), UTC
+        ),
         "event_id": _storable(event.id) if event else "",
         "event_source": _storable(event.source) if event else "",
         "event_type": _storable(event.type) if event else "",
@@ -301,5 +303,5 @@ def _base64(data: bytes | None) -> str:
 
 
 def _storable(value: str) -> str:
-    """PostgreSQL's text has no NUL."""
-    return value.replace("\0", "\ufffd")
+    """PostgreSQL's text has no NUL and no half of a surrogate pair."""
+    return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

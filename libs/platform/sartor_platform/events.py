@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 STRUCTURED = "application/cloudevents+json"
+LAST_SECOND = 253_402_300_799.0
 _PROTOBUF = ("application/protobuf", "application/x-protobuf")
 
 
@@ -110,6 +111,12 @@ def decode(
                 f" or as a member of a {STRUCTURED} value",
                 metadata={"attribute": name},
             )
+    for name, value in attributes.items():
+        if not _is_plain(value):
+            raise BadEvent(
+                f"the attribute {name!r} holds a NUL or half a surrogate pair; send plain UTF-8",
+                metadata={"attribute": name},
+            )
     if not attributes["specversion"].startswith("1."):
         raise BadEvent(f"CloudEvents {attributes['specversion']} is not supported; send specversion 1.0")
     return Event(
@@ -197,7 +204,7 @@ def parse(event: Event, kind: type[Message]) -> Message:
 def _structured(value: bytes | None) -> tuple[dict[str, str], bytes, str]:
     try:
         envelope = json.loads(value or b"")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadEvent(f"the structured event is no JSON: {error}") from error
     if not isinstance(envelope, dict):
         raise BadEvent("the structured event is no JSON object")
@@ -213,22 +220,38 @@ def _structured(value: bytes | None) -> tuple[dict[str, str], bytes, str]:
             return attributes, base64.b64decode(encoded, validate=True), content_type
         except (binascii.Error, TypeError, ValueError) as error:
             raise BadEvent(f"data_base64 is no base64: {error}") from error
-    raw = data.encode() if isinstance(data, str) and "json" not in content_type else json.dumps(data).encode()
+    as_text = isinstance(data, str) and "json" not in content_type
+    try:
+        raw = data.encode() if as_text else json.dumps(data).encode()
+    except UnicodeEncodeError as error:
+        raise BadEvent(f"the data holds half a surrogate pair: {error}") from error
     return attributes, b"" if data is None else raw, content_type
 
 
 def _time(text: str, timestamp_ms: int) -> datetime:
     if not text:
-        return datetime.fromtimestamp(max(timestamp_ms, 0) / 1000, UTC)
+        return datetime.fromtimestamp(min(max(timestamp_ms, 0) / 1000, LAST_SECOND), UTC)
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError as error:
+        parsed.astimezone(UTC)  # the first and the last year do not have every hour in every zone
+    except (ValueError, OverflowError) as error:
         raise BadEvent(f"the attribute time is no RFC 3339 timestamp: {text!r}") from error
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
+def _is_plain(value: str) -> bool:
+    """Whether PostgreSQL can keep it as text."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def _whole_number(text: str) -> int:
     try:
-        return int(text or "0")
+        number = int(text or "0")
+        if not 0 <= number < 2**63:
+            raise ValueError(number)
+        return number
     except ValueError as error:
         raise BadEvent(f"the attribute sartorgeneration is no whole number: {text!r}") from error

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, tuple_
+from sqlalchemy.exc import DataError, ProgrammingError
 from sqlalchemy.sql import ColumnElement, literal
 
 from sartor_platform.errors import FieldViolation, InvalidArgument
@@ -48,7 +49,12 @@ def page(
     query = query.order_by(*(column.desc() if descending else column.asc() for column in order)).limit(
         size + 1
     )
-    rows = list(connection.execute(query))
+    try:
+        rows = list(connection.execute(query))
+    except (DataError, ProgrammingError):
+        if page_token:  # somebody changed its values into such as the columns cannot have
+            raise _bad_token() from None
+        raise
     if len(rows) <= size:
         return rows, ""
     last = rows[size - 1]._mapping
@@ -106,12 +112,16 @@ def _decode(token: str, fingerprint: str, length: int) -> list[Any]:
         decoded = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         given, plain = decoded
         values = [datetime.fromisoformat(value["t"]) if isinstance(value, dict) else value for value in plain]
-    except (binascii.Error, ValueError, TypeError, KeyError):
+    except (binascii.Error, ValueError, TypeError, KeyError, RecursionError):
         given, values = "", []
     if given != fingerprint or len(values) != length:
-        raise InvalidArgument(
-            "the page token does not belong to this list; start again without one",
-            reason="BAD_PAGE_TOKEN",
-            violations=[FieldViolation("page_token", "must be the next_page_token of the same request")],
-        )
+        raise _bad_token()
     return values
+
+
+def _bad_token() -> InvalidArgument:
+    return InvalidArgument(
+        "the page token does not belong to this list; start again without one",
+        reason="BAD_PAGE_TOKEN",
+        violations=[FieldViolation("page_token", "must be the next_page_token of the same request")],
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from sartor_platform import events
+from sartor_platform import events, log
 from sartor_platform.dead_letters import lane_of
 from sartor_platform.errors import SartorError
 from sartor_platform.events import Event
@@ -69,6 +69,11 @@ def decoded(record: Any, foreign_type: str = "") -> Pending:
         )
     except SartorError as fault:
         return Pending(record, fault=fault)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop what comes after it
+        log.get().exception(
+            "event.decoder_broke", position=f"{record.topic}/{record.partition}/{record.offset}"
+        )
+        return Pending(record, fault=events.BadEvent(f"the message cannot be read: {type(error).__name__}"))
     return Pending(record, _event=event)
 
 
