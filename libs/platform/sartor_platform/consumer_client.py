@@ -16,8 +16,8 @@ from sartor_platform.topics import Topic, Topics, client_settings
 _ASK_SECONDS = 2.0
 _REWIND_SECONDS = 30.0
 _JOIN_SECONDS = 20.0
-# All that was fetched at once: kafka-python 3.0.12 may never go on with a partition that is paused when a poll
-# has taken only a part of its records. What is fetched is bounded in bytes.
+# All that was fetched at once: kafka-python 3.0.12 may never go on with a partition that is paused when a
+# poll has taken only a part of its records. What is fetched is bounded in bytes.
 _ALL_RECORDS = 2**31 - 1
 _FETCH_BYTES = 16 * 1024 * 1024
 
