@@ -67,23 +67,41 @@ class Ingestion:
         source: str = "s",
         topic: str = "",
         quota: int = 0,
+        standing: Mapping[str, Any] | None = None,
         **rule: Any,
     ) -> str:
-        """A project with one source whose rows have id, text and label. Returns the source's name."""
+        """A project with one source whose rows have id, text and label. Returns the source's name.
+
+        `standing` holds further fields of the source.
+        """
         wanted = project_pb2.Project(name=f"projects/{project}")
         self.client.ApplyProject(messages.ApplyProjectRequest(project=wanted))
         name = f"projects/{project}/sources/{source}"
         mapping = source_pb2.Mapping(key="id", subject="customer", attributes=["language"])
-        standing = source_pb2.Source(
+        fields: dict[str, Any] = {"mapping": mapping, **(standing or {})}
+        wanted_source = source_pb2.Source(
             name=name,
             dataset=f"projects/{project}/datasets/{dataset}",
             topic=topic,
-            mapping=mapping,
             quota_records=quota,
             snapshot_rule=source_pb2.SnapshotRule(**rule),
+            **fields,
         )
-        self.client.ApplySource(messages.ApplySourceRequest(source=standing))
+        self.client.ApplySource(messages.ApplySourceRequest(source=wanted_source))
         return name
+
+    def source(self, name: str) -> source_pb2.Source:
+        """A source with its counts."""
+        return self.client.GetSource(messages.GetSourceRequest(name=name))
+
+    def trace(self, project: str, **wanted: str) -> Sequence[dataset_pb2.RecordTrace]:
+        """Where records came from."""
+        request = messages.TraceRecordsRequest(parent=f"projects/{project}", **wanted)
+        return self.client.TraceRecords(request).traces
+
+    def raw(self, topic: str, value: bytes | None, key: bytes | None = None) -> None:
+        """Send a message as a system that knows nothing of us does, and wait for its acknowledgement."""
+        self.producer.send(topic, value, key=key).get(20)
 
     def publish(
         self,
@@ -140,6 +158,12 @@ class Ingestion:
         for start in range(0, len(data), 65536):
             parts.append(messages.UploadRecordsRequest(chunk=data[start : start + 65536]))
         started = self.client.UploadRecords(iter(parts))
+        *_, last = self.client.WatchImport(messages.WatchImportRequest(name=started.name))
+        return last
+
+    def import_objects(self, source: str, uri: str) -> dataset_pb2.Import:
+        """Import an object or a prefix and wait for its end."""
+        started = self.client.ImportObjects(messages.ImportObjectsRequest(source=source, uri=uri))
         *_, last = self.client.WatchImport(messages.WatchImportRequest(name=started.name))
         return last
 

@@ -1,4 +1,4 @@
-"""Small PDF files for tests, written by hand (ISO 32000-1, 7.5): lines of text on pages, a title, bookmarks."""
+"""Small PDF files for tests, written by hand (ISO 32000-1, 7.5): lines on pages, a title, bookmarks."""
 
 from __future__ import annotations
 

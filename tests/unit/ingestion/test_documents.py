@@ -79,7 +79,8 @@ def test_a_heading_goes_with_what_stands_below_it() -> None:
 
 def test_markdown_keeps_title_and_sections_and_leaves_listings_whole(tmp_path: Path) -> None:
     content = (
-        "---\ntitle: The Manual\nauthor: x\n---\nIntro.\n\n## Set up\n\n```python\n# no heading\n\nx = 1\n```\n\n"
+        "---\ntitle: The Manual\nauthor: x\n---\nIntro.\n\n## Set up\n\n"
+        "```python\n# no heading\n\nx = 1\n```\n\n"
         "Use\n---\n\n" + LOREM * 8
     )
     first, second = rows_of(tmp_path, "a.md", content.encode(), 600)
@@ -94,8 +95,8 @@ def test_markdown_keeps_title_and_sections_and_leaves_listings_whole(tmp_path: P
 
 PAGE = """<!DOCTYPE html><html><head><title>Rückgabe | Shop</title><meta charset="{}"></head><body>
 <nav><a href="/">Start</a><a href="/kasse">Zur Kasse</a></nav>
-<article><h1>Rückgabe von Ware</h1><p>Sie können Ware innerhalb von dreißig Tagen zurückgeben, wenn sie unbenutzt
-ist und die Rechnung beiliegt. Wir erstatten den vollen Preis.</p><h2>Ausnahmen</h2>
+<article><h1>Rückgabe von Ware</h1><p>Sie können Ware innerhalb von dreißig Tagen zurückgeben, wenn sie
+unbenutzt ist und die Rechnung beiliegt. Wir erstatten den vollen Preis.</p><h2>Ausnahmen</h2>
 <p>Versiegelte Ware ist ausgenommen, sobald das Siegel gebrochen wurde. Das gilt auch für Gutscheine.</p>
 <table><tr><th>Art</th><th>Frist</th></tr><tr><td>Helm</td><td>30 Tage</td></tr></table></article>
 <footer>© Shop GmbH – Impressum</footer><script>alert("x")</script></body></html>"""
