@@ -194,7 +194,10 @@ class Consumer:
     def _one_by_one(self, handler: Handler | BatchHandler, partition: Partition, count: int) -> None:
         for _ in range(count):
             left = len(partition.pending)
-            self._handle_one(handler, partition)
+            if self._parked.holds(partition.pending[0]):
+                self._park(partition, None)
+            else:
+                self._handle_one(handler, partition)
             if len(partition.pending) == left:
                 return  # postponed: what follows waits behind it
 

@@ -111,8 +111,8 @@ def decode(
                 f" or as a member of a {STRUCTURED} value",
                 metadata={"attribute": name},
             )
-    for name, value in attributes.items():
-        if not _is_plain(value):
+    for name, content in attributes.items():
+        if not _is_plain(content):
             raise BadEvent(
                 f"the attribute {name!r} holds a NUL or half a surrogate pair; send plain UTF-8",
                 metadata={"attribute": name},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +21,7 @@ from sartor_platform.retention import sweep
 from sartor_platform.settings import PlatformSettings
 from sqlalchemy.exc import OperationalError
 
-from tests.integration.platform.conftest import Platform, Seen, read_all, until
+from tests.integration.platform.conftest import Platform, read_all, until
 from tests.integration.platform.test_events import READY, binary, send
 
 OPEN, PARKED = DeadLetterState.DEAD_LETTER_STATE_OPEN, DeadLetterState.DEAD_LETTER_STATE_PARKED
@@ -30,29 +29,32 @@ REPLAYED, DROPPED = DeadLetterState.DEAD_LETTER_STATE_REPLAYED, DeadLetterState.
 
 
 class Switch:
-    """A handler that fails on chosen ids, as it is told, until it is mended."""
+    """A handler that fails on chosen ids, as it is told, until it is mended.
 
-    def __init__(self, seen: Seen, error: Exception, *bad: str) -> None:
-        self.seen = seen
+    What it has handled is in the database: a batch that fails is rolled back and tried one by one.
+    """
+
+    def __init__(self, platform: Platform, error: Exception, *bad: str) -> None:
+        self._platform = platform
         self.error: Exception | None = error
         self.bad = set(bad)
-        self.lock = threading.Lock()
 
     def __call__(self, tx: Any, event: Any) -> None:
-        with self.lock:
-            if event.id in self.bad and self.error is not None:
-                raise self.error
-        self.seen(tx, event)
+        if event.id in self.bad and self.error is not None:
+            raise self.error
+        tx.enqueue("seen", resource=event.id, project="p", payload={"model": event.message.base_model})
 
     def many(self, tx: Any, events: Any) -> None:
         for event in events:
-            if event.id in self.bad and self.error is not None:
-                raise self.error
-        self.seen.many(tx, events)
+            self(tx, event)
 
     def mend(self) -> None:
-        with self.lock:
-            self.error = None
+        self.error = None
+
+    def handled(self, prefix: str = "") -> list[str]:
+        """The ids of the events handled so far, in their order."""
+        rows = self._platform.rows("SELECT resource FROM jobs WHERE kind = 'seen' ORDER BY id")
+        return [row.resource for row in rows if row.resource.startswith(prefix)]
 
 
 @pytest.fixture
@@ -112,10 +114,10 @@ def serve(platform: Platform) -> Iterator[Any]:
 
 
 def test_a_letter_is_shown_whole_and_replayed_once_its_cause_is_mended(
-    platform: Platform, seen: Seen, serve: Any
+    platform: Platform, serve: Any
 ) -> None:
     """Replay goes through the handler with the inbox in force; a repeat of the call changes nothing."""
-    handler = Switch(seen, InvalidArgument("unknown source", reason="UNKNOWN_SOURCE"), "e-1")
+    handler = Switch(platform, InvalidArgument("unknown source", reason="UNKNOWN_SOURCE"), "e-1")
     letters = serve({READY: handler})
     platform.consumer({READY: handler})
     send(
@@ -138,36 +140,32 @@ def test_a_letter_is_shown_whole_and_replayed_once_its_cause_is_mended(
     handler.mend()
     request = str(uuid.uuid4())
     assert [letters.replay(letter.name, request).state for _ in range(2)] == [REPLAYED, REPLAYED]
-    assert [event.message.base_model for event in seen.events] == ["b"]
+    assert platform.rows("SELECT payload FROM jobs")[0].payload == {"model": "b"}
     assert letters.get(letter.name).resolved_by == "local"
     with pytest.raises(Exception, match="replayed already"):
         letters.drop(letter.name)
     send(platform, platform.topic, (binary("e-1"), b"{}", "k"), (binary("e-2"), b"{}", "k"))
-    until(lambda: len(seen.events) == 2)
-    assert seen.events[1].id == "e-2"
+    until(lambda: handler.handled() == ["e-1", "e-2"])
 
 
-def test_a_dropped_event_is_never_handled_though_it_comes_again(
-    platform: Platform, seen: Seen, serve: Any
-) -> None:
+def test_a_dropped_event_is_never_handled_though_it_comes_again(platform: Platform, serve: Any) -> None:
     """Its inbox row stands for it, so a redelivery after the cause was mended is passed over."""
-    handler = Switch(seen, InvalidArgument("no", reason="REFUSED"), "bad")
+    handler = Switch(platform, InvalidArgument("no", reason="REFUSED"), "bad")
     letters = serve({READY: handler})
     platform.consumer({READY: handler})
     send(platform, platform.topic, (binary("bad"), b"{}", "k"))
     assert letters.drop(letters.one().name).state == DROPPED
     handler.mend()
     send(platform, platform.topic, (binary("bad"), b"{}", "k"), (binary("good"), b"{}", "k"))
-    until(lambda: seen.events)
-    assert [event.id for event in seen.events] == ["good"]
+    until(lambda: handler.handled() == ["good"])
     assert len(letters.list().dead_letters) == 1
 
 
 def test_a_redelivered_letter_is_one_letter_and_its_copy_is_sent_again_at_most(
-    platform: Platform, seen: Seen, serve: Any
+    platform: Platform, serve: Any
 ) -> None:
     """A crash between the row and the offset brings the event again: no second row."""
-    handler = Switch(seen, InvalidArgument("no", reason="REFUSED"), "bad")
+    handler = Switch(platform, InvalidArgument("no", reason="REFUSED"), "bad")
     letters = serve({READY: handler})
     platform.relay()
     platform.consumer({READY: handler})
@@ -175,21 +173,21 @@ def test_a_redelivered_letter_is_one_letter_and_its_copy_is_sent_again_at_most(
     send(
         platform, platform.topic, same, same, ({"x": "y"}, b"not an event", "k"), (binary("end"), b"{}", "k")
     )
-    until(lambda: seen.events)
+    until(handler.handled)
     assert sorted(letter.reason for letter in letters.list().dead_letters) == ["BAD_CLOUD_EVENT", "REFUSED"]
     copies = read_all(platform.settings, f"{platform.topic}.dlq", 2)
     assert {dict(copy.headers)["sartor_reason"] for copy in copies} == {b"REFUSED", b"BAD_CLOUD_EVENT"}
     until(lambda: not platform.rows("SELECT 1 FROM dead_letters WHERE published_time IS NULL"))
 
 
-def test_letters_are_filtered_and_paged(platform: Platform, seen: Seen, serve: Any) -> None:
+def test_letters_are_filtered_and_paged(platform: Platform, serve: Any) -> None:
     """By state, topic and reason; a token is good for its own list only; foreign names are refused."""
-    handler = Switch(seen, InvalidArgument("no", reason="REFUSED"), *(f"b-{n}" for n in range(3)))
+    handler = Switch(platform, InvalidArgument("no", reason="REFUSED"), *(f"b-{n}" for n in range(3)))
     letters = serve({READY: handler})
     platform.consumer({READY: handler})
     send(platform, platform.topic, *((binary(f"b-{n}"), b"{}", "k") for n in range(3)))
     send(platform, platform.topic, (binary("data"), b"[", "k"), (binary("end"), b"{}", "k"))
-    until(lambda: seen.events)
+    until(handler.handled)
     first = letters.list("reason = REFUSED", page_size=2)
     assert (len(first.dead_letters), first.open_count) == (2, 4)
     second = letters.list("reason = REFUSED", page_size=2, page_token=first.next_page_token)
@@ -210,18 +208,16 @@ def test_letters_are_filtered_and_paged(platform: Platform, seen: Seen, serve: A
         )  # fmt: skip
 
 
-def test_a_handler_that_fails_for_ever_blocks_only_its_own_key(
-    platform: Platform, seen: Seen, serve: Any
-) -> None:
+def test_a_handler_that_fails_for_ever_blocks_only_its_own_key(platform: Platform, serve: Any) -> None:
     """The event and those of its key behind it are parked, in order; every other key goes on."""
-    handler = Switch(seen, Unavailable("the other side is away", reason="AWAY"), "w-1")
+    handler = Switch(platform, Unavailable("the other side is away", reason="AWAY"), "w-1")
     letters = serve({READY: handler})
     mixed = [(binary(f"{key}-{n}"), b"{}", key) for n in (1, 2, 3) for key in ("w", *"abcdefgh")]
     send(platform, platform.topic, *mixed)
     platform.consumer({READY: handler})
-    until(lambda: len(seen.events) == 24)
+    until(lambda: len(handler.handled()) == 24)
     for key in "abcdefgh":
-        assert [e.id for e in seen.events if e.id.startswith(key)] == [f"{key}-1", f"{key}-2", f"{key}-3"]
+        assert handler.handled(key) == [f"{key}-1", f"{key}-2", f"{key}-3"]
     until(lambda: len(letters.list("state = PARKED").dead_letters) == 3)
     parked = list(letters.list("state = PARKED").dead_letters)[::-1]
     assert [(each.event_id, each.reason) for each in parked] == [
@@ -231,55 +227,55 @@ def test_a_handler_that_fails_for_ever_blocks_only_its_own_key(
         letters.replay(parked[1].name)
     platform.parked_events({READY: handler})
     until(lambda: letters.get(parked[0].name).tries >= 2)
-    assert not [event for event in seen.events if event.id.startswith("w")]
+    assert not handler.handled("w")
     handler.mend()
     until(lambda: letters.list().parked_count == 0)
-    assert [event.id for event in seen.events if event.id.startswith("w")] == ["w-1", "w-2", "w-3"]
+    assert handler.handled("w") == ["w-1", "w-2", "w-3"]
     assert {(each.state, each.resolved_by) for each in letters.list().dead_letters} == {(REPLAYED, RETRY)}
     send(platform, platform.topic, (binary("w-4"), b"{}", "w"))
-    until(lambda: seen.events[-1].id == "w-4")
+    until(lambda: handler.handled()[-1] == "w-4")
     assert letters.list().parked_count == 0
 
 
 def test_a_batch_with_an_event_that_fails_for_ever_goes_on_without_its_key(
-    platform: Platform, seen: Seen, serve: Any
+    platform: Platform, serve: Any
 ) -> None:
     """A batch handler is given the others; what is dropped frees its key."""
-    handler = Switch(seen, Unavailable("away"), "w-1")
+    handler = Switch(platform, Unavailable("away"), "w-1")
     batch = {READY: BatchHandler(handler.many)}
     letters = serve(batch)
     send(platform, platform.topic, *((binary(f"{k}-{n}"), b"{}", k) for n in (1, 2) for k in ("w", *"abcd")))
     platform.consumer(batch)
     platform.parked_events(batch)
-    until(lambda: len(seen.events) == 8)
+    until(lambda: len(handler.handled()) == 8)
     until(lambda: letters.list().parked_count == 2)
     head = next(each for each in letters.list("state = PARKED").dead_letters if each.event_id == "w-1")
     assert letters.drop(head.name).state == DROPPED
-    until(lambda: [event.id for event in seen.events if event.id.startswith("w")] == ["w-2"])
+    until(lambda: handler.handled("w") == ["w-2"])
 
 
 @pytest.mark.parametrize(
     "error", [NotReady(0.5, "the model is being prepared"), OperationalError("slow", None, Exception("slow"))]
 )
 def test_what_asks_for_later_or_meets_a_slow_database_is_parked_too(
-    platform: Platform, seen: Seen, serve: Any, error: Exception
+    platform: Platform, serve: Any, error: Exception
 ) -> None:
     """Whatever passes is waited for in the database, not in the partition."""
-    handler = Switch(seen, error, "w-1")
+    handler = Switch(platform, error, "w-1")
     letters = serve({READY: handler})
     send(platform, platform.topic, (binary("w-1"), b"{}", "w"), (binary("w-2"), b"{}", "w"))
     platform.consumer({READY: handler})
     until(lambda: letters.list().parked_count == 2)
     handler.mend()
     platform.parked_events({READY: handler})
-    until(lambda: [event.id for event in seen.events] == ["w-1", "w-2"])
+    until(lambda: handler.handled() == ["w-1", "w-2"])
 
 
 def test_a_parked_event_that_turns_out_to_be_poison_is_put_aside_and_its_key_goes_on(
-    platform: Platform, seen: Seen, serve: Any
+    platform: Platform, serve: Any
 ) -> None:
     """OPEN now, with a copy for other systems; what waited behind it is handled."""
-    handler = Switch(seen, Unavailable("away"), "w-1")
+    handler = Switch(platform, Unavailable("away"), "w-1")
     letters = serve({READY: handler})
     platform.relay()
     send(platform, platform.topic, (binary("w-1"), b"{}", "w"), (binary("w-2"), b"{}", "w"))
@@ -287,35 +283,33 @@ def test_a_parked_event_that_turns_out_to_be_poison_is_put_aside_and_its_key_goe
     until(lambda: letters.list().parked_count == 2)
     handler.error = InvalidArgument("closed", reason="SOURCE_CLOSED")
     platform.parked_events({READY: handler})
-    until(lambda: [event.id for event in seen.events] == ["w-2"])
+    until(lambda: handler.handled() == ["w-2"])
     assert letters.one("state = OPEN").reason == "SOURCE_CLOSED"
     (copy,) = read_all(platform.settings, f"{platform.topic}.dlq", 1)
     assert dict(copy.headers)["sartor_reason"] == b"SOURCE_CLOSED"
 
 
 def test_parked_events_are_few_enough_and_the_rest_waits_in_its_partition(
-    platform: Platform, seen: Seen, serve: Any
+    platform: Platform, serve: Any
 ) -> None:
     """Beyond the limit nothing is lost: the partition is held, and goes on when there is room."""
     from dataclasses import replace
 
     limited = replace(platform.settings, parked_limit=2)
-    handler = Switch(seen, Unavailable("away"), "w-1")
+    handler = Switch(platform, Unavailable("away"), "w-1")
     letters = serve({READY: handler})
     send(platform, platform.topic, *((binary(f"w-{n}"), b"{}", "w") for n in range(1, 6)))
     platform.consumer({READY: handler}, settings=limited)
     until(lambda: letters.list().parked_count == 2)
     handler.mend()
     platform.parked_events({READY: handler})
-    until(lambda: len(seen.events) == 5)
-    assert [event.id for event in seen.events] == [f"w-{n}" for n in range(1, 6)]
+    until(lambda: len(handler.handled()) == 5)
+    assert handler.handled() == [f"w-{n}" for n in range(1, 6)]
 
 
-def test_resolved_letters_are_forgotten_and_parked_ones_never(
-    platform: Platform, serve: Any, seen: Seen
-) -> None:
+def test_resolved_letters_are_forgotten_and_parked_ones_never(platform: Platform, serve: Any) -> None:
     """Retention goes by when a letter was resolved; an open one has a longer time of its own."""
-    handler = Switch(seen, InvalidArgument("no"), "o-1", "o-2")
+    handler = Switch(platform, InvalidArgument("no"), "o-1", "o-2")
     letters = serve({READY: handler})
     platform.consumer({READY: handler})
     send(platform, platform.topic, (binary("o-1"), b"{}", "k"), (binary("o-2"), b"{}", "k"))
