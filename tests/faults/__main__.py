@@ -129,7 +129,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=300, help="how many must be confirmed")
     parser.add_argument("--at-each-point", type=int, default=10, help="how many of them at each point")
-    parser.add_argument("--seconds", type=float, default=1300, help="no round begins after this time")
+    parser.add_argument("--seconds", type=float, default=1400, help="no round begins after this time")
     parser.add_argument("--lost-logs", type=int, default=3, help="rounds in which the broker loses its log")
     parser.add_argument("--replay", default="", metavar="SEED:ROUND:KIND", help="one round alone")
     parser.add_argument("--without", action="append", default=[], choices=GUARDS, help="take a guard away")

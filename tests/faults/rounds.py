@@ -56,6 +56,7 @@ class Harness:
         self.project = f"faults-{uuid.uuid4().hex[:8]}"
         self.with_models: set[str] = set()
         self.requests: dict[str, set[str]] = {}
+        self._events = 0
         apply_text(self.sartor, BASE_MODEL.format(project=self.project, model=world.model))
 
     def close(self) -> None:
@@ -164,7 +165,9 @@ class Harness:
                 outcome.points[fault.point] += 1
         outcome.records += sum(len(page.sent) for page in pages)
         outcome.redelivered += sum(page.redelivered for page in pages)
-        outcome.events = len({(each.topic, each.id) for each in self.observer.seen()})
+        events = len({(each.topic, each.id) for each in self.observer.seen()})
+        outcome.events += events - self._events
+        self._events = events
         if result.violations:
             outcome.violations += result.violations
             outcome.failed_rounds.append(plan.name)
