@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("up", "idle_memory", "event_to_claim", "ingest", "training", "demo")
+ALL = ("up", "idle_memory", "event_to_claim", "ingest", "training", "serving", "demo")
 
 
 def main(names: list[str]) -> int:

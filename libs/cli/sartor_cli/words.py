@@ -17,6 +17,10 @@ _STYLES = {
     "building": "cyan",
     "starting": "cyan",
     "checking": "cyan",
+    "canary": "cyan",
+    "awaiting approval": "yellow",
+    "promoted": "green",
+    "rolled back": "red",
 }
 
 

@@ -85,7 +85,7 @@ def test_three_faults_are_reported_at_once_with_their_lines() -> None:
     assert faults_of(text) == [
         (17, "'maskk' is not known; did you mean 'mask'?"),
         (23, "unknown key 'ranks'; did you mean 'rank'?"),
-        (32, "'q9' is not known; known are q8_0, f16"),
+        (32, "'q9' is not known; known are q8_0, f16, q5_1, q5_0, q4_1, q4_0, auto"),
     ]
 
 

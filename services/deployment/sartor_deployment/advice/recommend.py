@@ -233,4 +233,5 @@ def _why_not(ranked: Sequence[Option], required: Requirements) -> str:
         if everywhere
         else "No, because no machine of the price table fulfils all requirements together"
     )
-    return f"{start}. Nearest is {nearest.machine.name} with {nearest.engine} and {nearest.weights.quantization}: {why}."
+    where = f"{nearest.machine.name} with {nearest.engine} and {nearest.weights.quantization}"
+    return f"{start}. Nearest is {where}: {why}."
