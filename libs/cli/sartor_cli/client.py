@@ -58,6 +58,10 @@ class Sartor:
             )
         return cls(stack.targets, stack)
 
+    def has(self, service: str) -> bool:
+        """Whether a service is part of this stack."""
+        return service in self._targets
+
     def _channel(self, service: str) -> grpc.Channel:
         if service not in self._targets:
             raise CommandFailed(f"The {service} service is not part of this stack.", "See `sartor status`.")

@@ -29,9 +29,8 @@ COMMANDS = (
     Command("status", "stack_commands", "status", "Show every process of the stack."),
     Command("apply", "apply", "apply", "Apply a project file: the standing orders of one use case."),
     Command("ingest", "ingest", "ingest", "Upload a file of records to a source."),
-    Command(
-        "trace", "trace", "trace", "Show where a record or a person's data came from and what contains it."
-    ),
+    Command("snapshot", "snapshot", "snapshot", "Seal what is pending in a dataset now."),
+    Command("trace", "trace", "trace", "Show where a record or a person's data came from, and went."),
     Command("runs", "runs", "app", "List runs; `runs watch` follows one live to its end.", group=True),
     Command("get", "get", "get", "List resources of a kind, or show one."),
     Command("evaluate", "evaluate", "evaluate", "Compare models and prompts on the same items."),

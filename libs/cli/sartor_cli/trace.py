@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,8 @@ class Containers:
     """Name and snapshot of each, and the records it dropped with their reasons."""
     versions: list[dict[str, str]] = field(default_factory=list)
     revisions: list[dict[str, str]] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)
+    """Services that are not part of the stack."""
 
 
 def trace(
@@ -80,6 +82,7 @@ def trace(
         "curations": containers.curations,
         "model_versions": containers.versions,
         "endpoint_revisions": containers.revisions,
+        "services_not_asked": containers.not_asked,
     }
     print_data(found, output)
 
@@ -99,37 +102,57 @@ def find(sartor: Sartor, root: str, record: str, subject: str, limit: int) -> li
 
 
 def contained(sartor: Sartor, root: str, traces: Sequence[RecordTrace]) -> Containers:
-    """The curations of the records' snapshots, the model versions of those, and the endpoints of these."""
+    """The curations of the records' snapshots, the model versions of those, and the endpoints of these.
+
+    A service that is not part of the stack is not asked, and named.
+    """
     containers = Containers()
     ids: dict[str, set[str]] = {}
     for each in traces:
         for snapshot in each.snapshots:
             ids.setdefault(snapshot, set()).add(each.record_id)
-    keeping: set[str] = set()
-    for curation in (
-        sartor.all(sartor.curation.ListCurations, ListCurationsRequest(parent=root)) if ids else ()
-    ):
+    if not ids:
+        return containers
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("curation", lambda: _curations(sartor, root, ids, containers)),
+        ("training", lambda: _versions(sartor, root, containers)),
+        ("deployment", lambda: _revisions(sartor, root, containers)),
+    )
+    for service, look in steps:
+        if sartor.has(service):
+            look()
+        else:
+            containers.not_asked.append(service)
+    return containers
+
+
+def _curations(sartor: Sartor, root: str, ids: dict[str, set[str]], containers: Containers) -> None:
+    for curation in sartor.all(sartor.curation.ListCurations, ListCurationsRequest(parent=root)):
         if curation.snapshot in ids and curation.job.state == JobState.JOB_STATE_SUCCEEDED:
             dropped = _dropped(sartor, curation, ids[curation.snapshot])
             kept = len(ids[curation.snapshot]) - len(dropped)
-            if kept:
-                keeping.add(curation.name)
             containers.curations.append(
                 {"name": curation.name, "snapshot": curation.snapshot, "kept": kept, "dropped": dropped}
             )
+
+
+def _versions(sartor: Sartor, root: str, containers: Containers) -> None:
+    keeping = {each["name"] for each in containers.curations if each["kept"]}
     request = ListModelVersionsRequest(parent=f"{root}/models/-")
     for version in sartor.all(sartor.training.ListModelVersions, request) if keeping else ():
         if version.curation in keeping:
             containers.versions.append({"name": version.name, "curation": version.curation})
+
+
+def _revisions(sartor: Sartor, root: str, containers: Containers) -> None:
     names = {version["name"] for version in containers.versions}
-    revisions = ListRevisionsRequest(parent=f"{root}/endpoints/-")
-    for revision in sartor.all(sartor.deployment.ListRevisions, revisions) if names else ():
+    request = ListRevisionsRequest(parent=f"{root}/endpoints/-")
+    for revision in sartor.all(sartor.deployment.ListRevisions, request) if names else ():
         if revision.model_version in names:
             state = RevisionState.Name(revision.state).removeprefix("REVISION_STATE_")
             containers.revisions.append(
                 {"name": revision.name, "model_version": revision.model_version, "state": state}
             )
-    return containers
 
 
 def _dropped(sartor: Sartor, curation: Curation, ids: set[str]) -> dict[str, str]:
@@ -165,6 +188,8 @@ def _show(traces: Sequence[RecordTrace], containers: Containers) -> None:
         console.print(f"{short(each['name'])}  {state}")
     if not containers.revisions:
         console.print("None.")
+    if containers.not_asked:
+        console.print(f"\nNot asked, for they do not run here: {', '.join(containers.not_asked)}.")
 
 
 def _in_order(snapshot: str) -> tuple[str, int]:

@@ -109,6 +109,40 @@ def test_a_file_is_ingested_and_its_rejected_rows_are_shown(running: Path) -> No
     assert "name: projects/shop/sources/tickets" in source
 
 
+def test_a_preview_shows_a_file_and_keeps_nothing(running: Path) -> None:
+    """Format, shape, a mapping that would fit, and the first records."""
+    (running / "faq.csv").write_bytes("nr;frage;antwort\n1;Öffnungszeiten?;Bis 18 Uhr.\n".encode("cp1252"))
+    before = sartor(running, "get", "datasets", "-o", "json").stdout
+    done = sartor(running, "ingest", "faq.csv", "--source", "tickets", "--preview")
+    assert done.returncode == 0, done.stderr
+    for words in ("csv", "cp1252", "semicolon", "prompt: frage", "Öffnungszeiten?", "Nothing was kept"):
+        assert words in done.stdout
+    assert sartor(running, "get", "datasets", "-o", "json").stdout == before
+
+
+def test_a_record_is_traced_from_its_file_to_its_snapshots(running: Path) -> None:
+    """Services that do not run here are named, not guessed."""
+    (running / "traced.jsonl").write_text('{"id": "T-1", "question": "When?", "answer": "Now."}')
+    assert sartor(running, "ingest", "traced.jsonl", "--source", "tickets").returncode == 0
+    waiting = json.loads(sartor(running, "trace", "T-1", "-o", "json").stdout)
+    assert waiting["records"][0]["state"] == "PENDING"
+    assert sartor(running, "snapshot", "support").returncode == 0
+
+    def sealed() -> bool:
+        return (
+            "projects/shop/datasets/support/snapshots/"
+            in sartor(running, "trace", "T-1", "-o", "json").stdout
+        )
+
+    until(sealed)
+    done = sartor(running, "trace", "T-1")
+    for words in ("traced.jsonl, row 1", "live", "Not asked, for they do not run here: curation"):
+        assert words in done.stdout
+    unknown = sartor(running, "trace", "--subject", "nobody")
+    assert unknown.returncode == 1
+    assert "Nothing in projects/shop is about" in unknown.stderr
+
+
 def test_faults_found_by_a_service_are_reported_with_their_lines(running: Path) -> None:
     """The file and the services are asked before anything is written."""
     bad = PROJECT.replace("shop", "other").replace("key: id", "key: id, attributes: [id, id]")
