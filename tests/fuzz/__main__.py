@@ -35,6 +35,8 @@ def main(minutes: float, first_seed: int) -> int:
     slowest, peak, number = 0.0, 0, first_seed
     while time.monotonic() < until:
         for name, fresh in PROPERTIES.items():
+            if time.monotonic() > until:
+                break
             number += 1
             signal.alarm(ROUND_SECONDS)
             began = time.monotonic()
