@@ -153,6 +153,8 @@ def test_a_prefix_is_imported_as_one_and_again_only_what_changed(
         "b.csv:2",
         "b.csv:2",
     ]
+    ingestion.publish("ObjectPublished", {"source": source, "object": {"uri": f"s3://{landing}/out/"}})
+    ingestion.pending(unique_name, 1)
     nothing = ingestion.import_objects(source, f"s3://{landing}/empty/")
     assert nothing.job.error.reason == "PREFIX_EMPTY"
 

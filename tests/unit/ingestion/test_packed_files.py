@@ -10,6 +10,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from sartor_ingestion.formats import archives, csv, detection
@@ -146,6 +148,14 @@ def test_a_word_document_declaring_too_much_is_a_bomb(tmp_path: Path) -> None:
     path.write_bytes(a_zip({"word/document.xml": bytes(100_000_000)}))
     with pytest.raises(FileUnreadable) as error:
         list(detection.read(path, "docx"))
+    assert error.value.reason == "DECOMPRESSION_BOMB"
+
+
+def test_a_parquet_file_of_one_repeated_value_is_a_bomb(tmp_path: Path) -> None:
+    table = pa.table({"text": pa.array(["x" * 1_000_000 + str(n % 2) for n in range(100)])})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(FileUnreadable) as error:
+        list(detection.read(tmp_path / "a.parquet", "parquet"))
     assert error.value.reason == "DECOMPRESSION_BOMB"
 
 
