@@ -10,7 +10,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
-from sartor.evaluation.v1.evaluation_pb2 import Candidate, Evaluation, Item, ItemList
+from sartor.evaluation.v1.evaluation_pb2 import (
+    Answer,
+    AnswerList,
+    Candidate,
+    Evaluation,
+    Item,
+    ItemList,
+    ModelService,
+)
 from sartor.evaluation.v1.evaluation_service_pb2 import CreateEvaluationRequest, WatchEvaluationRequest
 
 from sartor_cli.client import Sartor
@@ -30,11 +38,14 @@ def evaluate(
         typer.Option(
             "--candidate",
             "-c",
-            help="baseModels/B or models/M/versions/V; ID=… names it, @3 adds examples.",
+            help="baseModels/B, models/M/versions/V, endpoints/E, https://HOST/v1#MODEL or "
+            "answers:FILE.jsonl; ID=… names it, @3 adds examples.",
         ),
     ],
     curation: Annotated[str, typer.Option(help="Ask the test split of this curation.")] = "",
     items: Annotated[Path | None, typer.Option(help="Or ask the items of this JSONL file.")] = None,
+    suite: Annotated[list[str] | None, typer.Option("--suite", help="Also or instead this suite.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Show only this metric.")] = None,
     max_items: Annotated[int, typer.Option(min=0, help="Most items; 0 takes all.")] = 0,
     general: Annotated[
         bool, typer.Option("--general", help="Also the general suite, against forgetting.")
@@ -46,17 +57,19 @@ def evaluate(
 ) -> None:
     """Compare base models, prompts and model versions on the same items.
 
-    A line of the JSONL file is {"prompt": …, "reference": …}, and may have "id", "system" and "label".
+    A line of the JSONL file is {"prompt": …, "reference": …}, and may have "id", "system", "label",
+    "language", "cluster", "choices", "pattern", "schema" and "slices". A line of answers is {"item_id": …, "text": …}.
     What you ask for here never triggers a deployment.
 
     \b
     Examples:
       sartor evaluate -c baseModels/smollm2 -c tuned=models/support/versions/v1 --curation 01jd…
       sartor evaluate -c base=baseModels/smollm2@3 --items questions.jsonl
+      sartor evaluate -c live=endpoints/support -c old=answers:old.jsonl --items questions.jsonl
     """
-    if bool(curation) == (items is not None):
+    if (curation and items is not None) or not (curation or items is not None or suite):
         raise CommandFailed(
-            "Say what to ask: one of --curation and --items.", "See sartor evaluate --help", 2
+            "Say what to ask: one of --curation and --items, or --suite.", "See sartor evaluate --help", 2
         )
     with Sartor.local(data_dir) as sartor:
         root = choose_project(sartor, project)
@@ -64,10 +77,12 @@ def evaluate(
             candidates=[parse_candidate(root, each) for each in candidate],
             general_suite="builtin" if general else "",
             max_items=max_items,
+            suites=[each if "/" in each else f"{root}/suites/{each}" for each in suite or ()],
+            metrics=metric or (),
         )
         if items is not None:
             wanted.inline_items.CopyFrom(ItemList(items=read_items(items)))
-        else:
+        elif curation:
             wanted.curation = curation if "/" in curation else f"{root}/curations/{curation}"
         request = CreateEvaluationRequest(parent=root, evaluation=wanted, request_id=str(uuid.uuid4()))
         made = sartor.ask(sartor.evaluation.CreateEvaluation, request)
@@ -87,7 +102,10 @@ def evaluate(
 
 
 def parse_candidate(project: str, text: str) -> Candidate:
-    """Reads "tuned=models/m/versions/v" or "baseModels/b@3"."""
+    """Reads "tuned=models/m/versions/v", "baseModels/b@3", "endpoints/e", "URL#model" or "answers:FILE"."""
+    other = _parse_other(project, text)
+    if other is not None:
+        return other
     given, _, shots = text.partition("@")
     name, mark, path = given.partition("=")
     if not mark:
@@ -107,9 +125,45 @@ def parse_candidate(project: str, text: str) -> Candidate:
         return Candidate(id=name or "tuned", model_version=f"{project}/{path}", shots=count)
     raise CommandFailed(
         f"{text!r} is not a candidate.",
-        "Write baseModels/BASE or models/MODEL/versions/VERSION, as ID=… if you like.",
+        "Write baseModels/BASE, models/MODEL/versions/VERSION, endpoints/ENDPOINT, URL#MODEL or "
+        "answers:FILE.jsonl, as ID=… if you like.",
         2,
     )
+
+
+def _parse_other(project: str, text: str) -> Candidate | None:
+    """A candidate that is no model of ours: an endpoint, a URL, or a file of answers; else None."""
+    name, mark, given = text.partition("=")
+    if not mark or "://" in name or ":" in name:
+        name, given = "", text
+    if given.startswith(("http://", "https://")):
+        url, _, model = given.rpartition("#")
+        if not url:
+            raise CommandFailed(f"{given!r} names no model.", "Write URL#MODEL.", 2)
+        return Candidate(id=name or "service", service=ModelService(url=url, model=model))
+    if given.startswith("answers:"):
+        return Candidate(id=name or "answers", answers=read_answers(Path(given.removeprefix("answers:"))))
+    path = given.removeprefix(f"{project}/")
+    if path.startswith("endpoints/") and path.count("/") == 1:
+        return Candidate(id=name or "live", endpoint=f"{project}/{path}")
+    return None
+
+
+def read_answers(file: Path) -> AnswerList:
+    """The answers of a JSONL file."""
+    answers: list[Answer] = []
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{file} cannot be read: {error}.", "Check the path.", 2) from None
+    for line in lines:
+        try:
+            row = json.loads(line)
+            answers.append(Answer(item_id=str(row["item_id"]), text=str(row["text"])))
+        except (ValueError, KeyError, TypeError):
+            fault = f"line {len(answers) + 1} of {file} is no answer: {line[:80]}"
+            raise CommandFailed(fault, 'Each line is {"item_id": …, "text": …}.', 2) from None
+    return AnswerList(answers=answers)
 
 
 def read_items(file: Path) -> Sequence[Item]:
@@ -133,7 +187,7 @@ def read_items(file: Path) -> Sequence[Item]:
                 raise ValueError(
                     f"has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}"
                 )
-            items.append(Item(**{key: str(value) for key, value in row.items()}))
+            items.append(Item(**{key: _value(value) for key, value in row.items()}))
         except (ValueError, AttributeError, TypeError) as error:
             faults.append(f"{file}:{number}: {error}")
     if faults:
@@ -141,6 +195,15 @@ def read_items(file: Path) -> Sequence[Item]:
     if not 0 < len(items) <= MOST_ITEMS:
         raise CommandFailed(f"{file} has {len(items)} items.", f"Give 1 to {MOST_ITEMS:,}.", 2)
     return items
+
+
+def _value(value: Any) -> Any:
+    """A field's value as the message wants it: texts, lists of texts and maps of texts."""
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): str(each) for key, each in value.items()}
+    return str(value)
 
 
 def _follow(sartor: Sartor, made: Evaluation) -> Evaluation:

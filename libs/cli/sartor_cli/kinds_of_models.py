@@ -100,6 +100,20 @@ KINDS = (
         "gates/{}",
     ),
     ResourceKind(
+        "suites",
+        lambda s: s.evaluation.ListSuites,
+        evaluation.ListSuitesRequest,
+        (
+            NAME,
+            C("ITEMS", lambda each: each.WhichOneof("items") or ""),
+            C("METRICS", lambda each: ", ".join(each.metrics)),
+            *ORDER,
+        ),
+        lambda s: s.evaluation.GetSuite,
+        evaluation.GetSuiteRequest,
+        "suites/{}",
+    ),
+    ResourceKind(
         "evaluations",
         lambda s: s.evaluation.ListEvaluations,
         evaluation.ListEvaluationsRequest,

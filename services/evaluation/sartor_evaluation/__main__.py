@@ -35,9 +35,16 @@ def _handlers(_runtime: Runtime) -> Mapping[str, Handler]:
     return HANDLERS
 
 
-def _job_kinds(_runtime: Runtime) -> Sequence[JobKind]:
+def _job_kinds(runtime: Runtime) -> Sequence[JobKind]:
+    import atexit
+
+    from sartor_evaluation.runners import RunnerServer
     from sartor_evaluation.worker import job_kinds
 
+    # Resident runners live beside the worker: it may start processes, a server may not.
+    runners = RunnerServer(runtime)
+    runners.start()
+    atexit.register(runners.stop)
     return job_kinds()
 
 

@@ -11,8 +11,9 @@ import json
 import sqlite3
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sartor_models.generate import Answer
 from sartor_models.questions import Question, Response
@@ -131,7 +132,7 @@ def _dump(response: Response) -> str:
 
 
 def _response(text: str) -> Response:
-    value: Mapping[str, list[list[list[float]]]] = json.loads(text)
+    value: dict[str, Any] = json.loads(text)
     answer = value["answer"]
     return Response(
         tuple(Score(tuple(chances), tuple(map(int, best))) for chances, best in value["scores"]),

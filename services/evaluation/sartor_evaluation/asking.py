@@ -93,7 +93,7 @@ class Asker:
         digest: str = "",
     ) -> None:
         self._model = model
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._book = book
         self._memory: Memory = memory if memory is not None and digest else _Forgets()
         self._digest = digest
@@ -155,10 +155,10 @@ class Asker:
             responses = ask(
                 self._model(),
                 [questions[position] for position in some],
-                eos_ids=self._tokenizer.eos_ids,
-                pad_id=self._tokenizer.pad_id,
+                eos_ids=self.tokenizer.eos_ids,
+                pad_id=self.tokenizer.pad_id,
                 progress=advance,
-                decode=self._tokenizer.decode,
+                decode=self.tokenizer.decode,
             )
             known |= dict(zip(some, responses, strict=True))
             pairs = [(questions[position], known[position]) for position in some]
@@ -175,10 +175,10 @@ class Asker:
 
     def _prepare_context(self, item: Item) -> _Prepared:
         """The item's exact text, tokenised as lm-evaluation-harness does."""
-        tokenizer, context = self._tokenizer, item.context or ""
+        tokenizer, context = self.tokenizer, item.context or ""
         if item.kind is ItemKind.TEXT:
-            pairs = windows(tokenizer, item.reference)
-            return _Prepared(item, tuple(Question(p, [a]) for p, a in pairs), (item.reference,))
+            pieces = windows(tokenizer, item.reference)
+            return _Prepared(item, tuple(Question(p, [a]) for p, a in pieces), (item.reference,))
         if item.kind is ItemKind.ANSWER:
             limit = item.most_tokens or LONGEST_ANSWER_TOKENS
             room = tokenizer.context_length - limit
@@ -199,12 +199,12 @@ class Asker:
             choices = ()
         for shots in range(prompt.shots, -1, -1):
             messages = self._book.messages(item, replace(prompt, shots=shots))
-            pairs = [encode_answer(self._tokenizer, (*messages, Message("assistant", c))) for c in choices]
+            pairs = [encode_answer(self.tokenizer, (*messages, Message("assistant", c))) for c in choices]
             answers = [answer for _, answer in pairs]
-            asked = pairs[0][0] if pairs else self._tokenizer.prompt_ids(messages)
+            asked = pairs[0][0] if pairs else self.tokenizer.prompt_ids(messages)
             limit = self._longest_answer(item, answers) if generate else 0
             question = Question(asked, answers, limit)
-            if _room(self._tokenizer, question) >= 0:
+            if _room(self.tokenizer, question) >= 0:
                 break
         return _Prepared(item, (question,), choices)
 
@@ -252,7 +252,7 @@ class Asker:
         )
 
     def _text(self, item: Item, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(ids)
+        text = self.tokenizer.decode(ids)
         if item.context is None:
             return text.strip()
         for stop in item.stops:
@@ -266,6 +266,11 @@ def fits(tokenizer: ChatTokenizer, item: Item) -> bool:
         return True  # cut from the left, or read in windows, as task files want it
     asker = Asker(lambda: None, tokenizer, ExampleBook(()))
     return _room(tokenizer, asker.question(item)) >= 0
+
+
+def too_long(asker: Asker, item: Item) -> bool:
+    """Whether the asker's model has no room for the item."""
+    return not fits(asker.tokenizer, item)
 
 
 def _finite(response: Response) -> bool:

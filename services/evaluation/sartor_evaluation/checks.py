@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from sartor_platform.errors import FieldViolation, InvalidArgument
@@ -23,6 +24,7 @@ from sartor_evaluation.names import (
     MOST_CANDIDATES,
     MOST_INLINE_ANSWERS,
     MOST_INLINE_ITEMS,
+    MOST_ITEMS_ONCE,
     MOST_SHOTS,
     MOST_SUITES,
     PROJECT,
@@ -101,6 +103,22 @@ def check_evaluation(parent: str, spec: EvaluationSpec, allowed_urls: Collection
     if source.curation or source.inline or source.object is not None or not spec.suites:
         found += _item_violations(source, project, needs_reference=True)
     _raise(found, "the evaluation cannot be made", "BAD_EVALUATION")
+
+
+def check_once(
+    parent: str, candidate: Candidate, items: Sequence[Mapping[str, Any]], wanted: Sequence[str]
+) -> ItemSource:
+    """The items of EvaluateOnce. Raises InvalidArgument: BAD_EVALUATION, with every fault."""
+    PROJECT.parse(parent, field="parent")
+    found = metric_violations(wanted)
+    if not candidate.model or candidate.shots:
+        text = "must be a base model or a model version without examples; ask CreateEvaluation for others"
+        found.append(FieldViolation("candidate", text))
+    if not 1 <= len(items) <= MOST_ITEMS_ONCE:
+        text = f"are {len(items)}; give 1 to {MOST_ITEMS_ONCE}, or ask CreateEvaluation"
+        found.append(FieldViolation("items", text))
+    _raise(found, "this cannot be asked at once", "BAD_EVALUATION")
+    return ItemSource(inline=tuple(items))
 
 
 def metric_violations(names: Sequence[str], field: str = "metrics") -> list[FieldViolation]:

@@ -67,7 +67,7 @@ class _Loader:
         del base
         if model is None:
             model = load_model(place)
-        if files.version is not None and _is_adapter(files.version):
+        if files.version is not None and is_adapter(files.version):
             merge_into(model, files.version)
         else:
             self._untouched = (place, model)
@@ -77,12 +77,13 @@ class _Loader:
 
 def model_folder(files: ModelFiles, folder: Path) -> Path:
     """Where a model is loaded from: its base; or, for a fully tuned one, a new folder laid over it."""
-    if files.version is None or _is_adapter(files.version):
+    if files.version is None or is_adapter(files.version):
         return files.base
     return _overlay(files.base, files.version, folder)
 
 
-def _is_adapter(version: Path) -> bool:
+def is_adapter(version: Path) -> bool:
+    """Whether a version is an adapter, not full weights."""
     return (version / "adapter_config.json").exists()
 
 

@@ -119,6 +119,7 @@ _LISTED = (
     "slices",
     "failure",
     "score",
+    "cluster",
 )
 
 

@@ -3,23 +3,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from sartor.common.v1 import job_status_pb2
 from sartor.evaluation.v1 import evaluation_pb2, evaluation_service_pb2_grpc, gate_pb2, suite_pb2
 from sartor.evaluation.v1 import evaluation_service_pb2 as api
-from sartor_platform import jobs, orders
+from sartor_platform import jobs, listing, orders
+from sartor_platform.errors import FieldViolation, InvalidArgument
 from sartor_platform.grpc_server import Servicer
 from sartor_platform.idempotency import once
 from sartor_platform.listing import parse_filter
 from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
-from sartor_evaluation import service_messages, store, suite_messages, usecases
+from sartor_evaluation import service_messages, standing, store, suite_messages, usecases
 from sartor_evaluation.checks import check_gate, check_suite
 from sartor_evaluation.names import EVALUATION, GATE, PROJECT, SUITE
+from sartor_evaluation.once import RunnerClients
 
+_ONCE_SECONDS = 60.0
 _FINISHED = (
     job_status_pb2.JOB_STATE_SUCCEEDED,
     job_status_pb2.JOB_STATE_FAILED,
@@ -45,6 +49,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         self._runtime = runtime
         self._database = runtime.database
         self._allowed = runtime.settings.allowed_urls
+        self._runners = RunnerClients()
 
     def ApplyGate(self, request: api.ApplyGateRequest, context: Any) -> gate_pb2.Gate:
         """Makes or changes a gate."""
@@ -55,7 +60,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
             return service_messages.gate_message(wanted.name, spec)
 
         def make() -> gate_pb2.Gate:
-            order = usecases.apply_gate(
+            order = standing.apply_gate(
                 tx, wanted.name, spec, generation=request.generation, etag=wanted.order.etag
             )
             return service_messages.gate_of_order(order)
@@ -67,7 +72,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         """Reads a gate."""
         GATE.parse(request.name)
         with self._database.read() as connection:
-            return service_messages.gate_of_order(usecases.get_gate(connection, request.name))
+            return service_messages.gate_of_order(standing.get_gate(connection, request.name))
 
     def ListGates(self, request: api.ListGatesRequest, context: Any) -> api.ListGatesResponse:
         """Lists the gates of a project."""
@@ -91,7 +96,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
             return suite_messages.suite_message(wanted.name, spec)
 
         def make() -> suite_pb2.Suite:
-            order = usecases.apply_suite(
+            order = standing.apply_suite(
                 tx, wanted.name, spec, generation=request.generation, etag=wanted.order.etag
             )
             return suite_messages.suite_of_order(order)
@@ -103,7 +108,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         """Reads a suite."""
         SUITE.parse(request.name)
         with self._database.read() as connection:
-            return suite_messages.suite_of_order(usecases.get_suite(connection, request.name))
+            return suite_messages.suite_of_order(standing.get_suite(connection, request.name))
 
     def ListSuites(self, request: api.ListSuitesRequest, context: Any) -> api.ListSuitesResponse:
         """Lists the suites of a project."""
@@ -181,14 +186,70 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
     ) -> api.ListItemResultsResponse:
         """Lists the items of an evaluation that ended, the worst first."""
         EVALUATION.parse(request.parent, field="parent")
-        wanted = parse_filter(request.filter, ["candidate", "suite", "item_id"])
+        if request.order_by not in ("", "worst", "disagreement"):
+            text = f"is {request.order_by!r}; known are worst and disagreement"
+            raise InvalidArgument(
+                f"order_by {text}", reason="BAD_ORDER_BY", violations=[FieldViolation("order_by", text)]
+            )
+        slices = re.findall(r"slices\.[a-z_][a-z0-9_.]*", request.filter)
+        wanted = parse_filter(request.filter, ["candidate", "suite", "item_id", *slices])
         with self._database.read() as connection:
             usecases.get_evaluation(connection, request.parent)
             found, token = store.list_item_results(
-                connection, request.parent, wanted, request.page_size, request.page_token
+                connection,
+                request.parent,
+                wanted,
+                request.page_size,
+                request.page_token,
+                disagreement=request.order_by == "disagreement",
             )
         shown = [service_messages.item_result_message(document) for document in found]
         return api.ListItemResultsResponse(item_results=shown, next_page_token=token)
+
+    def CompareEvaluations(
+        self, request: api.CompareEvaluationsRequest, context: Any
+    ) -> api.CompareEvaluationsResponse:
+        """Compares candidates of two evaluations that asked the same items."""
+        with self._database.read() as connection:
+            lines, shared = usecases.compare_evaluations(
+                connection,
+                request.name,
+                request.baseline or request.name,
+                request.candidate,
+                request.baseline_candidate,
+            )
+        shown = [service_messages.comparison_message(line) for line in lines]
+        return api.CompareEvaluationsResponse(comparisons=shown, shared_items=shared)
+
+    def EvaluateOnce(self, request: api.EvaluateOnceRequest, context: Any) -> api.EvaluateOnceResponse:
+        """Asks a model a few items and answers at once, or says within the deadline why not."""
+        candidate = service_messages.candidate_of(request.candidate)
+        items = tuple(map(service_messages.item_of, request.items))
+        with self._database.read() as connection:
+            asked = usecases.ask_once(connection, request.parent, candidate, items, request.metrics)
+            living = store.living_runners(connection)
+        left = context.time_remaining()
+        seconds = min(_ONCE_SECONDS, left) if left else _ONCE_SECONDS
+        found = self._runners.ask(living, {**asked, "seconds": max(seconds - 0.02, 0.001)})
+        shown = [service_messages.item_result_message(row) for row in found["rows"]]
+        for one in shown if request.metrics else ():
+            for name in set(one.metrics) - set(request.metrics):
+                del one.metrics[name]
+        return api.EvaluateOnceResponse(
+            item_results=shown, model_seconds=found["seconds"], loaded=found["loaded"]
+        )
+
+    def ListLeaderboard(
+        self, request: api.ListLeaderboardRequest, context: Any
+    ) -> api.ListLeaderboardResponse:
+        """Lists a project's model versions by a metric, the best first."""
+        PROJECT.parse(request.parent, field="parent")
+        most = min(request.page_size, listing.MAXIMUM_PAGE_SIZE) or listing.DEFAULT_PAGE_SIZE
+        with self._database.read() as connection:
+            found = usecases.leaderboard(connection, request.parent, request.metric, request.suite)[:most]
+        return api.ListLeaderboardResponse(
+            entries=[service_messages.leaderboard_entry(*one) for one in found]
+        )
 
 
 def _evaluation(connection: Connection, name: str) -> evaluation_pb2.Evaluation:

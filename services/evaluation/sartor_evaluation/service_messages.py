@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sartor.evaluation.v1 import evaluation_pb2, gate_pb2
+from sartor.evaluation.v1 import evaluation_service_pb2 as api
 from sartor_datasets.manifests import ObjectReference
 from sartor_datasets.strict_json import ManifestInvalid
 from sartor_platform.errors import FieldViolation, InvalidArgument
@@ -118,7 +119,7 @@ def stored_message(evaluation: Evaluation, job: Job | None) -> evaluation_pb2.Ev
 
 def item_result_message(document: Mapping[str, Any]) -> evaluation_pb2.ItemResult:
     """An ItemResult from a line of results.write_json_lines."""
-    return evaluation_pb2.ItemResult(**document)
+    return evaluation_pb2.ItemResult(**{key: document[key] for key in document if key != "cluster"})
 
 
 def _fill(message: evaluation_pb2.Evaluation, evaluation: Evaluation, job: Job | None) -> None:
@@ -152,6 +153,17 @@ def comparison_message(line: Mapping[str, Any]) -> evaluation_pb2.Comparison:
         adjusted_p_value=line.get("adjusted_p") or 0.0,
         minimum_detectable_effect=line.get("minimum_detectable_effect") or 0.0,
     )
+
+
+def leaderboard_entry(
+    model: str, candidate: str, evaluation: Evaluation, estimate: Mapping[str, Any]
+) -> api.LeaderboardEntry:
+    """A model's place."""
+    entry = api.LeaderboardEntry(
+        model=model, candidate=candidate, evaluation=evaluation.name, estimate=estimate_message(estimate)
+    )
+    entry.create_time.FromDatetime(evaluation.create_time)
+    return entry
 
 
 def candidate_of(candidate: evaluation_pb2.Candidate) -> Candidate:

@@ -23,6 +23,10 @@ class EvaluationSettings(PlatformSettings):
     """Where deployed endpoints answer; may always be asked."""
     answer_cache_bytes: int = 2_000_000_000
     """Answers that are remembered, so that only a model, its items or their prompts make it run again."""
+    runner_bind: str = "127.0.0.1:0"
+    """Where a worker's resident runners listen for the servers; port 0 takes a free one."""
+    runner_memory_bytes: int = 4_000_000_000
+    """Memory of all resident runners of a worker; beyond it the least recently used end."""
 
     @property
     def allowed_urls(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sartor_datasets.manifests import (
     BaseModelManifest,
@@ -19,6 +19,7 @@ from sartor_datasets.manifests import (
 from sartor_datasets.model_files import stage_base_model, stage_files
 from sartor_platform import orders
 from sartor_platform.errors import FailedPrecondition
+from sartor_platform.runtime import Runtime
 from sartor_platform.worker import JobContext
 from sqlalchemy import Connection
 
@@ -26,6 +27,16 @@ from sartor_evaluation.checks import url_allowed
 from sartor_evaluation.names import project_of
 from sartor_evaluation.resources import Evaluation, PinnedModel, PinnedSuite
 from sartor_evaluation.specs import Candidate, ItemSource, ModelService, SuiteSpec
+
+
+class Stages(Protocol):
+    """The part of a job's context that fetches."""
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    def fetch(self, reference: ObjectReference) -> Path: ...
+
 
 _TIMEOUT_SECONDS, _RETRIES, _CONCURRENCY = 60.0, 3, 8
 
@@ -47,7 +58,7 @@ def stage_candidates(context: JobContext, evaluation: Evaluation) -> dict[str, A
 
 def _stage(context: JobContext, evaluation: Evaluation, candidate: Candidate, folder: Path) -> dict[str, Any]:
     if candidate.model:
-        return _stage_model(context, candidate.model, evaluation.inputs.models[candidate.model], folder)
+        return stage_model(context, candidate.model, evaluation.inputs.models[candidate.model], folder)
     if candidate.answers_object is not None:
         return {"name": "answers of the client", "answers": str(context.fetch(candidate.answers_object))}
     if candidate.answers:
@@ -94,7 +105,7 @@ def _service(context: JobContext, service: ModelService, name: str) -> dict[str,
     }
 
 
-def _stage_model(context: JobContext, name: str, model: PinnedModel, folder: Path) -> dict[str, Any]:
+def stage_model(context: Stages, name: str, model: PinnedModel, folder: Path) -> dict[str, Any]:
     """Folders of a model: its base in the shared cache, and its own files if it is a version."""
     cache = context.runtime.settings.data_dir / "models"
     manifest = BaseModelManifest.from_json(_read(context, model.base))
@@ -155,5 +166,5 @@ def _stage_suite(
     }
 
 
-def _read(context: JobContext, reference: ObjectReference) -> bytes:
+def _read(context: Stages, reference: ObjectReference) -> bytes:
     return context.fetch(reference).read_bytes()

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from sartor_evaluation.estimates import CONFIDENCE, Estimate
+from sartor_evaluation.estimates import CONFIDENCE, Estimate, t_quantile
 from sartor_evaluation.metrics.sums import Array
 
 RESAMPLES = 4_000
@@ -168,20 +168,5 @@ def _interval(draws: Array, clusters: int) -> tuple[float, float]:
 
 def _expanded_tail(clusters: int) -> float:
     """The tail probability whose normal quantile equals the t quantile times sqrt(n / (n - 1))."""
-    quantile = _t_quantile(1 - (1 - CONFIDENCE) / 2, clusters - 1)
+    quantile = t_quantile(1 - (1 - CONFIDENCE) / 2, clusters - 1)
     return NormalDist().cdf(-quantile * math.sqrt(clusters / (clusters - 1)))
-
-
-def _t_quantile(probability: float, freedom: int) -> float:
-    """Student's t quantile by the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5); within 1 % from 3
-    up.
-    """
-    z = NormalDist().inv_cdf(probability)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    quantile: float = sum(term / freedom**power for power, term in enumerate(terms))
-    return quantile

@@ -9,7 +9,21 @@ from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
 from sartor_platform import listing
-from sqlalchemy import Column, Connection, DateTime, Integer, MetaData, Row, Table, Text, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Float,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    cast,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from sartor_evaluation.resources import BaseModel, Curation, Evaluation, Inputs, ModelVersion
@@ -134,16 +148,53 @@ def list_evaluations(
 
 
 def list_item_results(
-    connection: Connection, evaluation: str, wanted: Mapping[str, str], page_size: int, page_token: str
+    connection: Connection,
+    evaluation: str,
+    wanted: Mapping[str, str],
+    page_size: int,
+    page_token: str,
+    *,
+    disagreement: bool = False,
 ) -> tuple[list[Mapping[str, Any]], str]:
-    """The documents of an evaluation's item results, the worst first."""
-    query = select(ITEM_RESULTS).where(ITEM_RESULTS.c.evaluation == evaluation)
-    for field, value in wanted.items():
-        query = query.where(ITEM_RESULTS.c[field] == value)
-    rows, token = listing.page(
-        connection, query, order=[ITEM_RESULTS.c.rank], page_size=page_size, page_token=page_token
+    """The documents of an evaluation's item results: the worst first, or those where candidates differ most.
+
+    Args:
+        wanted: values of columns, and of slices as "slices.language".
+    """
+    score = cast(ITEM_RESULTS.c.document["score"].astext, Float)
+    item = (ITEM_RESULTS.c.suite, ITEM_RESULTS.c.item_id)
+    spread = func.min(score).over(partition_by=item) - func.max(score).over(partition_by=item)
+    every = (
+        select(ITEM_RESULTS, spread.label("spread")).where(ITEM_RESULTS.c.evaluation == evaluation).subquery()
     )
+    query = select(every)
+    for field, value in wanted.items():
+        if field.startswith("slices."):
+            query = query.where(every.c.document["slices"][field.removeprefix("slices.")].astext == value)
+        else:
+            query = query.where(every.c[field] == value)
+    order = [every.c.spread, every.c.rank] if disagreement else [every.c.rank]
+    rows, token = listing.page(connection, query, order=order, page_size=page_size, page_token=page_token)
     return [row.document for row in rows], token
+
+
+def item_results_of(connection: Connection, evaluation: str, candidate: str) -> list[Mapping[str, Any]]:
+    """All documents that are kept of one candidate."""
+    query = select(ITEM_RESULTS.c.document).where(
+        ITEM_RESULTS.c.evaluation == evaluation, ITEM_RESULTS.c.candidate == candidate
+    )
+    return list(connection.execute(query).scalars())
+
+
+def newest_with_findings(connection: Connection, project: str, most: int) -> list[Evaluation]:
+    """The newest evaluations of a project that found something."""
+    query = (
+        select(EVALUATIONS)
+        .where(EVALUATIONS.c.project == project, EVALUATIONS.c.findings != {})
+        .order_by(EVALUATIONS.c.create_time.desc(), EVALUATIONS.c.name.desc())
+        .limit(most)
+    )
+    return [_evaluation(row) for row in connection.execute(query)]
 
 
 def put_base_model(connection: Connection, model: BaseModel, now: datetime) -> None:
@@ -240,6 +291,24 @@ def known(connection: Connection, kind: str, project: str) -> Sequence[str]:
         f"SELECT name FROM {kind} WHERE starts_with(name, :prefix) ORDER BY {time} DESC LIMIT {_MOST_KNOWN}"  # noqa: S608 - our own names
     )
     return connection.execute(text(query), {"prefix": f"projects/{project}/"}).scalars().all()
+
+
+def beat(connection: Connection, target: str, token: str) -> None:
+    """A worker's runners listen at `target` now; those that were silent for long are forgotten."""
+    connection.execute(
+        text(
+            "INSERT INTO runners VALUES (:target, :token, now())"
+            " ON CONFLICT (target) DO UPDATE SET token = excluded.token, heartbeat = now()"
+        ),
+        {"target": target, "token": token},
+    )
+    connection.execute(text("DELETE FROM runners WHERE heartbeat < now() - interval '1 hour'"))
+
+
+def living_runners(connection: Connection) -> list[tuple[str, str]]:
+    """(target, token) of the workers heard of lately."""
+    query = "SELECT target, token FROM runners WHERE heartbeat > now() - interval '30 seconds'"
+    return [(row.target, row.token) for row in connection.execute(text(query))]
 
 
 def _one(connection: Connection, query: str, name: str) -> Row[Any] | None:

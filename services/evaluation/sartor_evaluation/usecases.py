@@ -9,15 +9,23 @@ from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
 from sartor_platform import log, orders, principal
-from sartor_platform.errors import FieldViolation, IllegalTransition, InvalidArgument, NotFound
+from sartor_platform.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    IllegalTransition,
+    InvalidArgument,
+    NotFound,
+)
 from sartor_platform.jobs import Job, job_of
 from sartor_platform.names import new_id, new_run_id
 from sartor_platform.orders import Order
 from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection
 
-from sartor_evaluation import announcements, store
-from sartor_evaluation.checks import check_evaluation, check_gate, check_suite
+from sartor_evaluation import announcements, comparing, standing, store
+from sartor_evaluation.checks import check_evaluation, check_once, metric_violations
+from sartor_evaluation.comparing import compare
+from sartor_evaluation.items import HELD_OUT
 from sartor_evaluation.names import (
     BASE_MODEL,
     EVALUATION,
@@ -35,47 +43,17 @@ from sartor_evaluation.resources import (
     PinnedModel,
     PinnedSuite,
 )
-from sartor_evaluation.specs import Candidate, EvaluationSpec, GateSpec, ItemSource, SuiteSpec
+from sartor_evaluation.specs import (
+    Candidate,
+    EvaluationSpec,
+    FewShotSpec,
+    GateSpec,
+    ItemSource,
+    SuiteSpec,
+    object_json,
+)
 
-
-def apply_gate(tx: Transaction, name: str, spec: GateSpec, *, generation: int, etag: str) -> Order:
-    """Make or change a gate.
-
-    Raises:
-        InvalidArgument: BAD_GATE, with every fault.
-        Aborted: ETAG_MISMATCH, GENERATION_SUPERSEDED.
-    """
-    check_gate(name, spec)
-    return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
-
-
-def apply_suite(tx: Transaction, name: str, spec: SuiteSpec, *, generation: int, etag: str) -> Order:
-    """Make or change a suite.
-
-    Raises:
-        InvalidArgument: BAD_SUITE, with every fault.
-        Aborted: ETAG_MISMATCH, GENERATION_SUPERSEDED.
-    """
-    check_suite(name, spec)
-    return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
-
-
-def get_suite(connection: Connection, name: str) -> Order:
-    """Raises NotFound: SUITE_NOT_FOUND."""
-    order = orders.find(connection, name)
-    if order is None:
-        known = [one.name for one in orders.all_orders(connection, f"projects/{project_of(name)}/suites/")]
-        raise not_found("suite", name, known)
-    return order
-
-
-def get_gate(connection: Connection, name: str) -> Order:
-    """Raises NotFound: GATE_NOT_FOUND."""
-    order = orders.find(connection, name)
-    if order is None:
-        known = [gate.name for gate in orders.all_orders(connection, f"projects/{project_of(name)}/gates/")]
-        raise not_found("gate", name, known)
-    return order
+_LEADERBOARD_EVALUATIONS = 1_000
 
 
 def remember_base_model(tx: Transaction, model: BaseModel) -> None:
@@ -204,9 +182,38 @@ def inputs_of(
     return Inputs(models, curation, curated, suites)
 
 
+def ask_once(
+    connection: Connection,
+    parent: str,
+    candidate: Candidate,
+    items: Sequence[Mapping[str, Any]],
+    wanted: Sequence[str],
+) -> dict[str, Any]:
+    """What a runner is to be asked.
+
+    Raises:
+        InvalidArgument: BAD_EVALUATION, with every fault.
+        NotFound: the model is not known.
+    """
+    named = Candidate(candidate.id or "candidate", candidate.model)
+    few = check_once(parent, candidate, items, wanted)
+    spec = EvaluationSpec(
+        candidates=(named,), items=few, general_suite="", max_items=0, few_shot=FewShotSpec()
+    )
+    pinned = inputs_of(connection, parent, spec).models[named.model]
+    version = None if pinned.version is None else object_json(pinned.version)
+    return {
+        "candidate": named.id,
+        "model": named.model,
+        "digest": f"{pinned.base.sha256}+{pinned.version.sha256 if pinned.version else ''}",
+        "pinned": {"base": object_json(pinned.base), "version": version},
+        "items": [dict(item) for item in items],
+    }
+
+
 def _pinned_suite(connection: Connection, name: str) -> PinnedSuite:
     """Raises NotFound: SUITE_NOT_FOUND, CURATION_NOT_FOUND."""
-    order = get_suite(connection, name)
+    order = standing.get_suite(connection, name)
     curation = SuiteSpec.from_json(order.spec).items.curation
     curated = _curation(connection, curation).manifest if curation else None
     return PinnedSuite(name, order.revision, curated)
@@ -286,6 +293,53 @@ def get_evaluation(connection: Connection, name: str) -> Evaluation:
             metadata={"name": name},
         )
     return evaluation
+
+
+def compare_evaluations(
+    connection: Connection, name: str, baseline: str, candidate: str, baseline_candidate: str
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Paired differences of two evaluations, and how many items both asked.
+
+    Raises:
+        NotFound: EVALUATION_NOT_FOUND, CANDIDATE_NOT_FOUND.
+        FailedPrecondition: NOTHING_SHARED, no item was asked by both; or one has not succeeded yet.
+    """
+    ours, theirs = get_evaluation(connection, name), get_evaluation(connection, baseline)
+    for one in (ours, theirs):
+        if not one.findings:
+            raise FailedPrecondition(
+                f"{one.name} has no results yet; wait until it succeeded", reason="EVALUATION_NOT_FINISHED"
+            )
+    mine = _candidate_id(ours, candidate or ours.spec.candidates[-1].id)
+    first = 0 if name == baseline else -1
+    other = _candidate_id(theirs, baseline_candidate or theirs.spec.candidates[first].id)
+    lines, shared = compare(
+        store.item_results_of(connection, name, mine), store.item_results_of(connection, baseline, other)
+    )
+    if not shared:
+        raise FailedPrecondition(
+            f"{name} and {baseline} asked no item in common; compare evaluations of the same suite",
+            reason="NOTHING_SHARED",
+        )
+    return lines, shared
+
+
+def _candidate_id(evaluation: Evaluation, wanted: str) -> str:
+    known = [candidate.id for candidate in evaluation.spec.candidates]
+    if wanted not in known:
+        raise not_found("candidate", wanted, known)
+    return wanted
+
+
+def leaderboard(
+    connection: Connection, parent: str, metric: str, suite: str
+) -> list[tuple[str, str, Evaluation, dict[str, Any]]]:
+    """See comparing.leaderboard. Raises InvalidArgument: UNKNOWN_METRIC."""
+    found = metric_violations([metric], "metric")
+    if found:
+        raise InvalidArgument(f"metric {found[0].description}", reason="UNKNOWN_METRIC", violations=found)
+    newest = store.newest_with_findings(connection, project_of(f"{parent}/"), _LEADERBOARD_EVALUATIONS)
+    return comparing.leaderboard(newest, metric, suite or HELD_OUT)
 
 
 def evaluation_succeeded(

@@ -4,7 +4,7 @@ with it.
 A metric of your own is an entry point of the group `sartor.metrics`; see metrics/own.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -64,7 +64,7 @@ class MetricInfo:
         return all(_HAS[need](outcome) for need in self.needs)
 
 
-_HAS = {
+_HAS: Mapping[Need, Callable[[Outcome], bool]] = {
     Need.ANSWER: lambda outcome: outcome.answer is not None,
     Need.REFERENCE: lambda outcome: bool(outcome.item.reference),
     Need.LOSS: lambda outcome: outcome.loss_tokens > 0,
@@ -127,10 +127,10 @@ def _generation() -> tuple[MetricInfo, ...]:
              better=_DOWN),
         free("language_kept", "Language kept", "Share of answers in the language of the question; answers "
              "too short to tell count as kept.", "checks", needs=written | {Need.LANGUAGE}),
-        free("answer_words", "Words an answer", "How long the answers are, in words.", "checks", needs=written,
-             better=Better.NEITHER, highest=None, digits=1),
-        free("truncated", "Cut off", "Share of answers that ended at the length limit.", "checks", needs=written,
-             better=_DOWN),
+        free("answer_words", "Words an answer", "How long the answers are, in words.", "checks",
+             needs=written, better=Better.NEITHER, highest=None, digits=1),
+        free("truncated", "Cut off", "Share of answers that ended at the length limit.", "checks",
+             needs=written, better=_DOWN),
         free("similarity", "Similarity", "Closeness in meaning to the reference (cosine of multilingual "
              "E5-small embeddings; unrelated texts have about 0.75).", "similarity", extra=True),
     )  # fmt: skip
