@@ -9,7 +9,7 @@ EDITABLE := $(foreach p,$(PACKAGES),-e $(dir $(p)))
 BUF := node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
-.PHONY: bench-curation help setup demo test lint protos up down bench faults faults-slice clean
+.PHONY: bench-curation bench-training bench-training-gpu help setup demo test lint protos up down bench faults faults-slice clean
 
 help: ## Shows what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ lint: setup $(BUF) ## Checks style, types, import rules and protos
 
 bench: setup ## Measures speed and size; prints RESULT lines
 	@$(BIN)/python -m benchmarks.run
+
+bench-training: setup ## Measures training against its rivals; takes ten minutes
+	@$(BIN)/python -m benchmarks.training
+
+bench-training-gpu: setup ## The same on a CUDA device; says so where there is none
+	@$(BIN)/python -m benchmarks.training_gpu
 
 bench-curation: setup ## Measures curation against its peers; takes half an hour
 	@$(BIN)/python -m benchmarks.curation
