@@ -324,3 +324,43 @@ def test_resolved_letters_are_forgotten_and_parked_ones_never(platform: Platform
         assert sweep(session, -1, 3600)["dead_letters"] == 1
         assert sweep(session, 3600, -1)["dead_letters"] == 1
     assert [letter.state for letter in letters.list().dead_letters] == [PARKED]
+
+
+def test_who_takes_over_a_partition_knows_its_parked_keys(platform: Platform, serve: Any) -> None:
+    """After a rebalance the next event of a parked key waits too, though its handler would take it."""
+    handler = Switch(platform, Unavailable("away"), "w-1")
+    letters = serve({READY: handler})
+    first = platform.consumer({READY: handler})
+    send(platform, platform.topic, (binary("w-1"), b"{}", "w"))
+    until(lambda: letters.list().parked_count == 1)
+    first.stop()
+    handler.mend()
+    platform.consumer({READY: handler})
+    send(platform, platform.topic, (binary("w-2"), b"{}", "w"), (binary("x-1"), b"{}", "x"))
+    until(lambda: handler.handled() == ["x-1"] and letters.list().parked_count == 2)
+    platform.parked_events({READY: handler})
+    until(lambda: handler.handled() == ["x-1", "w-1", "w-2"])
+
+
+def test_poison_that_no_database_could_keep_as_text_stops_nothing(platform: Platform, serve: Any) -> None:
+    """NULs, half surrogates, endless nesting and times beyond the calendar are put aside, byte by byte."""
+    handler = Switch(platform, InvalidArgument("no"))
+    letters = serve({READY: handler})
+    structured = {"content-type": "application/cloudevents+json"}
+    envelope = b'{"specversion": "1.0", "id": "\\ud800", "source": "/s", "type": "t"}'
+    send(
+        platform,
+        platform.topic,
+        (binary("nul\0"), b"{}", "k"),
+        (structured, envelope, "k"),
+        (structured, b"[" * 100_000, "k"),
+        (binary("deep"), b'{"a":' * 100_000, "k"),
+        (binary("early", ce_time="0001-01-01T00:00:00+14:00"), b"{}", "k"),
+        ({**binary("n"), "ce_sartorgeneration": "9" * 40}, b"\xff\0", "k"),
+        (binary("good"), b"{}", "k"),
+    )
+    platform.consumer({READY: handler})
+    until(lambda: handler.handled() == ["good"])
+    assert letters.list().open_count == 6
+    values = {letters.get(each.name).value for each in letters.list().dead_letters}
+    assert {envelope, b"[" * 100_000, b"\xff\0"} <= values

@@ -169,6 +169,7 @@ def test_old_rows_are_swept_and_unpublished_ones_never(platform: Platform) -> No
             "INSERT INTO inbox (source, id, received_time) VALUES ('s', 'old', now() - interval '15 days'),"
             " ('s', 'young', now() - interval '13 days')"
         )
-        assert sweep(session, 7 * 86_400.0) == {"outbox": 1, "inbox": 1, "requests": 0}
+        swept = sweep(session, 7 * 86_400.0, 3600)
+        assert swept == {"outbox": 1, "inbox": 1, "requests": 0, "dead_letters": 0}
         assert session.execute("SELECT event_id FROM outbox ORDER BY id").fetchall() == [("2",), ("3",)]
         assert session.execute("SELECT id FROM inbox").fetchall() == [("young",)]
