@@ -10,7 +10,7 @@ from sartor_platform.ticks import Tick
 
 from sartor_ingestion import events, service, worker
 from sartor_ingestion.settings import IngestionSettings
-from sartor_ingestion.store import imports
+from sartor_ingestion.store import contracts, imports
 from sartor_ingestion.usecases import snapshots
 
 
@@ -30,6 +30,7 @@ def _cut_snapshots(runtime: Runtime) -> None:
 def _forget_rejected(runtime: Runtime) -> None:
     with runtime.database.transaction() as tx:
         imports.forget_rejected(tx, runtime.settings.rejected_retention_seconds)
+        contracts.forget_cases(tx, runtime.settings.rejected_retention_seconds)
 
 
 def _forget_previews(runtime: Runtime) -> None:

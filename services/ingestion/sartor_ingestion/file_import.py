@@ -108,7 +108,7 @@ class _Reading:
             found.path, stated=task["stated"], file_name=found.name, default=task["default"]
         )
         self.format = detection.ARCHIVE if found.member else data_format
-        self._rows.begin(data_format, found.name, found.member)
+        self._rows.begin(data_format, found.member or found.name, found.member)
         if self.preview:
             self.preview.begin(found, data_format)
         whole = max(detection.measure(found.path, data_format), 1)

@@ -113,6 +113,15 @@ def test_html_gives_its_main_text_whatever_its_encoding(tmp_path: Path, encoding
     assert row["title"].startswith("Rückgabe")
 
 
+def test_html_nested_without_end_is_read_or_refused(tmp_path: Path) -> None:
+    text = "<p>Ein Absatz, der lang genug ist, um als Text einer Seite zu gelten.</p>"
+    for content in ("<div>" * 50_000 + text, "<b>" * 50_000, "<!--" * 50_000):
+        try:
+            rows_of(tmp_path, "a.html", f"<html><body>{content}".encode())
+        except FileUnreadable as error:
+            assert error.reason == "NO_TEXT"  # noqa: PT017 - either is well
+
+
 def test_html_without_text_is_unreadable(tmp_path: Path) -> None:
     with pytest.raises(FileUnreadable) as error:
         rows_of(tmp_path, "a.html", b"<html><body><script>x()</script></body></html>")

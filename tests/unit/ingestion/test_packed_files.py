@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -136,6 +137,27 @@ def test_a_broken_archive_is_unreadable(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(FileUnreadable) as error:
         taken(tmp_path, content)
     assert error.value.reason == "MALFORMED_ARCHIVE"
+
+
+def test_headers_made_to_exhaust_memory_are_refused(tmp_path: Path) -> None:
+    many = a_zip({f"{n:0200}": b"" for n in range(300)})
+    path = tarfile.TarInfo("a")
+    path.type, path.size = tarfile.XHDTYPE, 3_000_000
+    huge = path.tobuf() + bytes(3_000_064)
+    for content in (many, huge):
+        with pytest.raises(FileUnreadable) as error:
+            taken(tmp_path, content, limits=Limits(members=100))
+        assert error.value.reason == "DECOMPRESSION_BOMB"
+
+
+def test_the_64_bit_directory_of_a_zip_file_is_believed(tmp_path: Path) -> None:
+    content = bytearray(a_zip({"a": ROW}))
+    end = len(content) - 22
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, 2**40, 0)
+    content[end:end] = record + struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
+    with pytest.raises(FileUnreadable) as error:
+        taken(tmp_path, bytes(content))
+    assert error.value.reason == "DECOMPRESSION_BOMB"
 
 
 def test_a_broken_member_leaves_the_others(tmp_path: Path) -> None:

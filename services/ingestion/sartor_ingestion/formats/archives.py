@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from sartor_ingestion.formats.archive_headers import BoundedHeaders, check_zip_directory
 from sartor_ingestion.formats.limits import LIMITS, Budget, Limits
 from sartor_ingestion.formats.rows import BadRow, FileUnreadable
 from sartor_ingestion.rejection import Reason
@@ -131,6 +132,7 @@ def _unpacked(stream: IO[bytes], folder: Path, budget: Budget) -> Iterator[Path]
 
 
 def _zip(found: Found, budget: Budget) -> Iterator[tuple[str, Any, float, float] | BadMember]:
+    check_zip_directory(found.path, budget.limits)
     with zipfile.ZipFile(found.path) as archive:
         members = archive.infolist()
         for index, info in enumerate(members):
@@ -152,7 +154,7 @@ def _zip(found: Found, budget: Budget) -> Iterator[tuple[str, Any, float, float]
 
 def _tar(found: Found, budget: Budget) -> Iterator[tuple[str, Any, float, float] | BadMember]:
     size = max(found.path.stat().st_size, 1)
-    with tarfile.open(found.path, "r:") as archive:
+    with tarfile.open(found.path, "r:", tarinfo=BoundedHeaders) as archive:
         for info in archive:
             budget.member()
             if info.isdir() or _is_junk(info.name):
@@ -210,7 +212,10 @@ def _is_junk(name: str) -> bool:
 def _is_document(path: Path) -> bool:
     """Whether a zip file is a Word document."""
     try:
+        check_zip_directory(path, LIMITS)
         with zipfile.ZipFile(path) as package:
             return "word/document.xml" in package.namelist()
     except _BROKEN:
         return False
+    except FileUnreadable:
+        return False  # it is refused when its members are asked for

@@ -62,7 +62,7 @@ def decide(path: Path, *, stated: str = "", file_name: str = "", default: str = 
     suffix = PurePosixPath(file_name).suffix.lower()
     if stated:
         return stated
-    if suffix == ".json":
+    if suffix == ".json" or (suffix in (".jsonl", ".ndjson") and _is_list(path)):
         return _kind_of_json(path)
     return _SUFFIXES.get(suffix, "") or default or _by_content(path)
 
@@ -103,6 +103,11 @@ def _by_content(path: Path) -> str:
         return _kind_of_json(path)
     lower = start[:512].lower()
     return "html" if lower.startswith((b"<!doctype html", b"<html")) or b"<html" in lower else "text"
+
+
+def _is_list(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
 def _kind_of_json(path: Path) -> str:

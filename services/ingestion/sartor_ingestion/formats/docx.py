@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sartor_ingestion.formats.archive_headers import check_zip_directory
 from sartor_ingestion.formats.limits import LIMITS, Budget
 from sartor_ingestion.formats.rows import BadRow, FileUnreadable
 from sartor_ingestion.formats.sections import Block
@@ -45,6 +46,7 @@ def _opened(path: Path) -> Any:
     from docx.opc.exceptions import PackageNotFoundError
 
     try:
+        check_zip_directory(path, LIMITS)
         with zipfile.ZipFile(path) as package:
             budget = Budget(LIMITS, path.stat().st_size)
             budget.take(sum(info.file_size for info in package.infolist()))

@@ -49,6 +49,17 @@ def count_rows(tx: Transaction, source_id: int, rows: int, breaches: Breaches) -
         )
 
 
+def forget_cases(tx: Transaction, after_seconds: float) -> None:
+    """Forget the latest case of each rule where it is older than this: it may show personal data."""
+    tx.connection.execute(
+        text(
+            "UPDATE contract_breaches SET message = '', position = '' WHERE message <> ''"
+            " AND update_time < now() - make_interval(secs => :after)"
+        ),
+        {"after": after_seconds},
+    )
+
+
 def stopped_by(connection: Connection, dataset_id: int) -> list[str]:
     """The sources of a dataset whose contract stops its snapshots now."""
     query = text(f"SELECT s.name FROM sources s WHERE s.dataset_id = :id AND {STOPPED} ORDER BY s.name")  # noqa: S608
