@@ -29,7 +29,7 @@ FILTERED = 20_000
 SAMPLE = 10_000
 MEGABYTES = 2000
 WORKERS = min(2, os.cpu_count() or 1)
-PEERS = ("datatrove[processing]==0.10.1", "spacy==3.8.18", "text-dedup==0.4.0")
+PEERS = ("datatrove[io,processing]==0.10.1", "spacy==3.8.18", "text-dedup==0.4.0")
 THRESHOLD = 0.8
 
 

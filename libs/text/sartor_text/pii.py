@@ -1,13 +1,16 @@
-"""Finds personal data in German and English text: e-mail addresses, telephone numbers, IBANs, cards."""
+"""Finds personal data in German and English text: by form, by check digits, and names by what is around."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 import phonenumbers
 
 from sartor_text.checksums import IBAN_LENGTHS, card_issuer, iban_valid, luhn_valid
+from sartor_text.identity_numbers import social_security_numbers, tax_numbers
+from sartor_text.person_names import addresses_in, names_in
+from sartor_text.secrets import secrets_in
 
 
 class PiiKind(Enum):
@@ -17,9 +20,28 @@ class PiiKind(Enum):
     IBAN = "IBAN"
     CARD = "CARD"
     PHONE = "PHONE"
+    TAX_ID = "TAX_ID"
+    SOCIAL_SECURITY = "SOCIAL_SECURITY"
+    NAME = "NAME"
+    ADDRESS = "ADDRESS"
+    SECRET = "SECRET"  # noqa: S105 - the kind, not one
+    """A key or a password: no personal data, but to be treated alike."""
 
 
+NUMBERS_AND_ADDRESSES = frozenset(
+    (
+        PiiKind.EMAIL,
+        PiiKind.IBAN,
+        PiiKind.CARD,
+        PiiKind.PHONE,
+        PiiKind.TAX_ID,
+        PiiKind.SOCIAL_SECURITY,
+    )
+)
+"""What is known by its form or check digits alone."""
+PERSONAL = NUMBERS_AND_ADDRESSES | {PiiKind.NAME, PiiKind.ADDRESS}
 EVERY_KIND = frozenset(PiiKind)
+_Finder = Callable[[str], Iterator["Finding"]]
 DEFAULT_REGIONS = ("DE", "AT", "CH", "GB", "US")
 _REGIONS_OF = {
     "de": ("DE", "AT", "CH"),
@@ -63,7 +85,7 @@ _PART_OF_A_WORD = re.compile(r"[\w#§€$][\-./]?$")
 # A number that the text itself calls something else is not a telephone number, however well it would dial.
 _OTHER_NUMBER = re.compile(
     r"(?:#|§|€|\$|\bEUR\b|order|bestell\w*|auftrag\w*|ticket\w*|rechnung\w*|invoice|kunden\w*|customer|artikel\w*|article|item|serial|"
-    r"serien\w*|vertrag\w*|contract|tracking|sendung\w*|paket\w*|parcel|reference|referenz\w*|case|vorgang\w*|version|isbn|"
+    r"serien\w*|vertrag\w*|contract|tracking|sendung\w*|paket\w*|parcel|reference|referenz\w*|fehler\w*|error|case|vorgang\w*|version|isbn|"
     r"build|port|imei|model\w*)(?:[\s\-]?(?:number|no|nr|nummer|id|code))?[\s.:#\-]*(?:is|ist|lautet|=)?[\s.:#]*$",
     re.IGNORECASE,
 )
@@ -79,7 +101,7 @@ def regions_of(languages: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_pii(
-    text: str, kinds: frozenset[PiiKind] = EVERY_KIND, regions: Iterable[str] = DEFAULT_REGIONS
+    text: str, kinds: frozenset[PiiKind] = NUMBERS_AND_ADDRESSES, regions: Iterable[str] = DEFAULT_REGIONS
 ) -> tuple[Finding, ...]:
     """The personal data in `text`, in its order, without overlaps.
 
@@ -91,16 +113,27 @@ def find_pii(
     else.
     """
     found: list[Finding] = []
-    for kind, finder in ((PiiKind.EMAIL, _emails), (PiiKind.IBAN, _ibans), (PiiKind.CARD, _cards)):
+    for kind, finder in _FINDERS:
         if kind in kinds:
             found += _without_overlaps(finder(text), found)
     if PiiKind.PHONE in kinds and _MAYBE_PHONE.search(text):
         found += _without_overlaps(_phones(text, tuple(regions)), found)
+    for kind, look_for in ((PiiKind.ADDRESS, addresses_in), (PiiKind.NAME, names_in)):
+        if kind in kinds:
+            found += _without_overlaps(_of_kind(kind, look_for)(text), found)
     return tuple(sorted(found, key=lambda finding: finding.start))
 
 
 def _without_overlaps(new: Iterable[Finding], known: list[Finding]) -> list[Finding]:
-    return [one for one in new if not any(one.start < other.end and other.start < one.end for other in known)]
+    fresh: list[Finding] = []
+    for one in new:
+        if not any(one.start < other.end and other.start < one.end for other in (*known, *fresh)):
+            fresh.append(one)
+    return fresh
+
+
+def _of_kind(kind: PiiKind, find: Callable[[str], Iterator[tuple[int, int, str]]]) -> _Finder:
+    return lambda text: (Finding(kind, *one) for one in find(text))
 
 
 def _emails(text: str) -> Iterator[Finding]:
@@ -158,3 +191,13 @@ def _reads_as_phone(before: str, raw: str) -> bool:
     if _OTHER_NUMBER.search(before[-40:]):
         return False
     return bool(_PHONE_WORD.search(before[-48:])) or bool(_PHONE_SHAPE.search(raw))
+
+
+_FINDERS: tuple[tuple[PiiKind, _Finder], ...] = (
+    (PiiKind.SECRET, _of_kind(PiiKind.SECRET, secrets_in)),
+    (PiiKind.EMAIL, _emails),
+    (PiiKind.IBAN, _ibans),
+    (PiiKind.CARD, _cards),
+    (PiiKind.TAX_ID, _of_kind(PiiKind.TAX_ID, tax_numbers)),
+    (PiiKind.SOCIAL_SECURITY, _of_kind(PiiKind.SOCIAL_SECURITY, social_security_numbers)),
+)

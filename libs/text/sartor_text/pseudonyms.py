@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sartor_text.pii import DEFAULT_REGIONS, EVERY_KIND, Finding, PiiKind, find_pii
+from sartor_text.pii import DEFAULT_REGIONS, NUMBERS_AND_ADDRESSES, Finding, PiiKind, find_pii
 
-_PLACEHOLDER = re.compile(r"\[(EMAIL|IBAN|CARD|PHONE)_(\d{1,6})\]")
+_PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.value for kind in PiiKind)})_(\d{{1,6}})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,9 @@ class Masked:
 
 
 def mask(
-    texts: Sequence[str], kinds: frozenset[PiiKind] = EVERY_KIND, regions: Iterable[str] = DEFAULT_REGIONS
+    texts: Sequence[str],
+    kinds: frozenset[PiiKind] = NUMBERS_AND_ADDRESSES,
+    regions: Iterable[str] = DEFAULT_REGIONS,
 ) -> Masked:
     """The texts of *one* record with the same placeholder for the same value in all of them.
 

@@ -140,7 +140,8 @@ def word_shingles(texts: Sequence[str], size: int = 5) -> Shingles:
 
     A word's hash is a difference of prefix sums of code points times powers of an odd number, modulo 2^64.
     """
-    joined = "\n".join((*(text.casefold() for text in texts), ""))
+    folded = [text.casefold() for text in texts]
+    joined = "\n".join((*folded, ""))
     if joined.isascii():
         codes: NDArray[np.uint8] | NDArray[np.uint32] = np.frombuffer(joined.encode(), dtype=np.uint8)
     else:
@@ -157,7 +158,7 @@ def word_shingles(texts: Sequence[str], size: int = 5) -> Shingles:
     sums[0] = 0
     np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * powers, out=sums[1:])
     words = mix((sums[ends] - sums[starts]) * inverses[starts])
-    lengths = np.fromiter((len(text.casefold()) + 1 for text in texts), dtype=np.int64, count=len(texts))
+    lengths = np.fromiter(map(len, folded), dtype=np.int64, count=len(texts)) + 1
     bounds = np.concatenate(([0], np.searchsorted(starts, np.cumsum(lengths))))
     return _windows(words, np.diff(bounds), size)
 

@@ -10,13 +10,16 @@ import numpy as np
 from sartor_curation.features import SPLITS
 from sartor_curation.index import Index
 from sartor_curation.plan import asked_for
-from sartor_curation.policy import Policy
+from sartor_curation.policy import Policy, Preset
 from sartor_curation.steps.contradictions import find_contradictions
 from sartor_curation.steps.exact_duplicates import find_exact_duplicates
 from sartor_curation.steps.leakage import find_leaks
+from sartor_curation.steps.mislabelled import find_mislabelled
 from sartor_curation.steps.near_duplicates import find_near_duplicates
 from sartor_curation.steps.outcome import Dropped, Verdict
+from sartor_curation.steps.poisoning import find_poisoning_signs
 from sartor_curation.steps.questions import distinct_questions
+from sartor_curation.steps.representativeness import check_representativeness
 from sartor_curation.steps.splits import Assigned, Shares, assign_splits
 from sartor_curation.tally import StepReport
 
@@ -30,6 +33,12 @@ def comparing_steps(policy: Policy) -> dict[str, GlobalStep]:
         "exact_duplicates": find_exact_duplicates,
         "near_duplicates": lambda index: find_near_duplicates(index, policy.near_duplicate_threshold),
     }
+    if policy.preset is not Preset.CORPUS:
+        steps |= {
+            "mislabelled": lambda index: find_mislabelled(index, policy.mislabelled_action),
+            "representativeness": check_representativeness,
+            "poisoning": find_poisoning_signs,
+        }
     return asked_for(steps, policy)
 
 

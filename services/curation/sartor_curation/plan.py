@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from sartor_text.pii import regions_of
+from sartor_text.pii import NUMBERS_AND_ADDRESSES, PERSONAL, PiiKind, regions_of
 
-from sartor_curation.policy import Policy, Preset
+from sartor_curation.policy import OPTIONAL, Policy, Preset
 from sartor_curation.steps.c4_quality import drop_lines_and_pages
+from sartor_curation.steps.decontamination import drop_contaminated
 from sartor_curation.steps.fineweb_quality import drop_lists_and_menus
 from sartor_curation.steps.gopher_quality import drop_low_quality
 from sartor_curation.steps.gopher_repetition import drop_repetition
@@ -19,20 +20,7 @@ from sartor_curation.steps.outcome import Step
 from sartor_curation.steps.personal_data import handle_personal_data
 
 _Step = TypeVar("_Step")
-
-OPTIONAL = (
-    "normalise",
-    "personal_data",
-    "languages",
-    "gopher_repetition",
-    "gopher_quality",
-    "c4_quality",
-    "fineweb_quality",
-    "contradictions",
-    "exact_duplicates",
-    "near_duplicates",
-)
-"""Steps that a policy may leave out."""
+_SECRETS = frozenset((PiiKind.SECRET,))
 
 
 def local_steps(policy: Policy) -> dict[str, Step]:
@@ -45,12 +33,17 @@ def local_steps(policy: Policy) -> dict[str, Step]:
     Of a corpus, what is no prose goes first, in the order of FineWeb: masking and the like cost more.
     """
     regions = regions_of(policy.languages)
+    kinds = NUMBERS_AND_ADDRESSES if policy.preset is Preset.CORPUS else PERSONAL
     start: dict[str, Step] = {"normalise": normalise_texts, "missing_fields": drop_missing_fields}
     private: dict[str, Step] = {
-        "personal_data": lambda batch: handle_personal_data(batch, policy.pii_action, regions),
+        "secrets": lambda batch: handle_personal_data(batch, policy.pii_action, regions, _SECRETS),
+        "personal_data": lambda batch: handle_personal_data(batch, policy.pii_action, regions, kinds),
     }
     language: dict[str, Step] = {"languages": lambda batch: keep_languages(batch, policy.languages)}
-    end: dict[str, Step] = {"too_short": lambda batch: drop_too_short(batch, policy.min_characters)}
+    end: dict[str, Step] = {}
+    if policy.evaluation_texts:
+        end["decontamination"] = lambda batch: drop_contaminated(batch, policy.evaluation_texts)
+    end |= {"too_short": lambda batch: drop_too_short(batch, policy.min_characters)}
     if policy.preset is not Preset.CORPUS:
         return asked_for({**start, **private, **language, **end}, policy)
     pages: dict[str, Step] = {

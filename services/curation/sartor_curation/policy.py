@@ -33,8 +33,36 @@ class Preset(StrEnum):
     CORPUS = "CORPUS"
 
 
+class MislabelledAction(StrEnum):
+    """What happens to records whose label is probably wrong."""
+
+    REPORT = "REPORT"
+    DROP = "DROP"
+
+
 DEFAULT_THRESHOLD = 0.8
+DEFAULT_LEAST_SHARE = 0.05
 DEFAULT_INSTRUCTION = "Classify the text. Answer with one of: {labels}.\n\n{text}"
+
+
+OPTIONAL = (
+    "normalise",
+    "personal_data",
+    "languages",
+    "gopher_repetition",
+    "gopher_quality",
+    "c4_quality",
+    "fineweb_quality",
+    "contradictions",
+    "exact_duplicates",
+    "near_duplicates",
+    "secrets",
+    "boilerplate",
+    "decontamination",
+    "mislabelled",
+)
+"""Steps that a policy may leave out."""
+_LISTS = ("languages", "represented", "skipped_steps", "evaluation_texts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +83,21 @@ class Policy:
     preset: Preset = Preset.INSTRUCTIONS
     represented: tuple[str, ...] = ()
     """Attributes whose values should all be represented, such as language or region."""
+    least_share: float = DEFAULT_LEAST_SHARE
+    """Of a label, or of a value of a represented attribute: below it the report warns."""
+    mislabelled_action: MislabelledAction = MislabelledAction.REPORT
+    evaluation_texts: tuple[str, ...] = ()
+    """What models are evaluated on elsewhere: nothing that shares long passages with it is trained on."""
     whole_sentences_only: bool = False
     """Of a corpus, whether lines must end in terminal punctuation: C4 asks it, FineWeb does not."""
     skipped_steps: tuple[str, ...] = ()
-    """Names of steps to leave out, of those that may be: see `plan.OPTIONAL`."""
+    """Names of steps to leave out, of those that may be: see OPTIONAL."""
 
     def to_spec(self) -> dict[str, Any]:
         """The policy as plain JSON values."""
         return {
             **asdict(self),
-            "languages": list(self.languages),
-            "represented": list(self.represented),
-            "skipped_steps": list(self.skipped_steps),
+            **{name: list(getattr(self, name)) for name in _LISTS},
         }
 
     @classmethod
@@ -77,9 +108,10 @@ class Policy:
         return cls(
             **{
                 **values,
-                "languages": tuple(values.get("languages", ())),
-                "represented": tuple(values.get("represented", ())),
-                "skipped_steps": tuple(values.get("skipped_steps", ())),
+                **{name: tuple(values.get(name, ())) for name in _LISTS},
+                "mislabelled_action": MislabelledAction(
+                    values.get("mislabelled_action", MislabelledAction.REPORT)
+                ),
                 "preset": Preset(values.get("preset", Preset.INSTRUCTIONS)),
                 "pii_action": PiiAction(values.get("pii_action", PiiAction.MASK)),
                 "contradiction_action": ContradictionAction(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
+from sartor_curation.grades import Grade, grade_of
 from sartor_curation.steps.outcome import SAMPLES
 from sartor_curation.tally import StepReport, Tally, add_all
 from sartor_curation.warning_signs import WarningSign, warnings_for
@@ -78,6 +79,9 @@ class Report:
     tokens: Mapping[str, Distribution]
     drop_samples: Sequence[DropSample]
     warnings: Sequence[WarningSign]
+    grade: Grade
+    groups: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Kept records by the values of the attributes that should be represented."""
 
     def to_json(self) -> bytes:
         """UTF-8 JSON, for machines and for `report_page.render`."""
@@ -100,6 +104,7 @@ def make_report(finished: Finished) -> Report:
         "found", {}
     )
     read, kept = sum(before.kinds.values()), sum(after.kinds.values())
+    warnings = warnings_for(policy, read, reasons, steps, splits, train_labels, after)
     return Report(
         policy=policy.to_spec(),
         read=read,
@@ -117,7 +122,9 @@ def make_report(finished: Finished) -> Report:
         characters=_distributions({"before": before.characters, "after": after.characters}),
         tokens=_distributions({"after": after.tokens}),
         drop_samples=samples,
-        warnings=warnings_for(policy, read, reasons, steps, splits, train_labels),
+        warnings=warnings,
+        grade=grade_of(warnings, kept, read),
+        groups={name: dict(counts.most_common()) for name, counts in after.groups.items()},
     )
 
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from sartor_curation.charts import bars, histogram, paired_bars, stacked_bar
+from sartor_curation.report_checks import check_sections, grade_section
 from sartor_curation.report_words import CHANGES, LANGUAGES, REASONS, SPLITS, STEPS, explain
 
 Json = Mapping[str, Any]
@@ -18,11 +19,13 @@ def render(report: Json) -> str:
     """The page for a report as `Report.to_json` writes it."""
     sections = [
         _header(report),
+        grade_section(report),
         _warnings(report),
         _outcome(report),
         _dropped(report),
         _changed(report),
         _contradictions(report),
+        *check_sections(report),
         _splits(report),
         '<div class="two">' + _languages(report) + _labels(report) + "</div>",
         _lengths(report),

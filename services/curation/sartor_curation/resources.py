@@ -11,7 +11,7 @@ from sartor_platform.errors import FieldViolation, IllegalTransition, InvalidArg
 from sartor_platform.names import NamePattern, pattern
 from sartor_text.language_codes import LANGUAGE_CODES
 
-from sartor_curation.policy import Policy
+from sartor_curation.policy import OPTIONAL, Policy
 
 PROJECT = pattern("projects/{project}")
 DATASET = pattern("projects/{project}/datasets/{dataset}")
@@ -25,6 +25,7 @@ CURATE = "curation"
 
 MAX_SHARE = 0.5
 MAX_INSTRUCTION_CHARACTERS = 10_000
+MAX_EVALUATION_CHARACTERS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,7 @@ def check_policy(name: str, policy: Policy) -> None:
         *_name_faults("base_model", BASE_MODEL, policy.base_model, name),
         *_language_faults(policy.languages),
         *_number_faults(policy),
+        *_list_faults(policy),
         *_instruction_faults(policy.label_instruction),
     ]
     if faults:
@@ -183,6 +185,22 @@ def _number_faults(policy: Policy) -> list[FieldViolation]:
     for field, share in (("validation", policy.validation_share), ("test", policy.test_share)):
         if not 0 <= share <= MAX_SHARE:
             faults.append(FieldViolation(f"split.{field}", f"must be from 0 to {MAX_SHARE}, but is {share}"))
+    if not 0 <= policy.least_share <= 1:
+        faults.append(FieldViolation("least_share", f"must be from 0 to 1, but is {policy.least_share}"))
+    return faults
+
+
+def _list_faults(policy: Policy) -> list[FieldViolation]:
+    faults = [
+        FieldViolation(
+            f"skipped_steps[{number}]", f"{name!r} is no step that may be left out; {', '.join(OPTIONAL)} may"
+        )
+        for number, name in enumerate(policy.skipped_steps)
+        if name not in OPTIONAL
+    ]
+    if sum(map(len, policy.evaluation_texts)) > MAX_EVALUATION_CHARACTERS:
+        limit = f"must have at most {MAX_EVALUATION_CHARACTERS:,} characters together"
+        faults.append(FieldViolation("evaluation_texts", limit))
     return faults
 
 

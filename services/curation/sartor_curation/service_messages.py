@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Any, TypeVar
+
 from sartor.curation.v1 import curation_pb2, curation_policy_pb2
 from sartor_platform.jobs import Job, job_status
 from sartor_platform.orders import Order, order_revision
@@ -9,12 +12,17 @@ from sartor_platform.orders import Order, order_revision
 from sartor_curation.announcements import reference_message
 from sartor_curation.policy import (
     DEFAULT_INSTRUCTION,
+    DEFAULT_LEAST_SHARE,
     DEFAULT_THRESHOLD,
     ContradictionAction,
+    MislabelledAction,
     PiiAction,
     Policy,
+    Preset,
 )
 from sartor_curation.resources import Curation, DroppedRecord
+
+_Enum = TypeVar("_Enum", bound=StrEnum)
 
 _PII = "PII_ACTION_"
 _CONTRADICTION = "CONTRADICTION_ACTION_"
@@ -41,7 +49,26 @@ def policy_of(message: curation_policy_pb2.CurationPolicy) -> Policy:
         validation_share=message.split.validation,
         test_share=message.split.test,
         label_instruction=message.label_instruction or DEFAULT_INSTRUCTION,
+        preset=_chosen(curation_policy_pb2.Preset, "PRESET_", message.preset, Preset, Preset.INSTRUCTIONS),
+        represented=tuple(message.represented_attributes),
+        least_share=message.least_share or DEFAULT_LEAST_SHARE,
+        mislabelled_action=_chosen(
+            curation_policy_pb2.MislabelledAction,
+            "MISLABELLED_ACTION_",
+            message.mislabelled_action,
+            MislabelledAction,
+            MislabelledAction.REPORT,
+        ),
+        evaluation_texts=tuple(message.evaluation_texts),
+        skipped_steps=tuple(message.skipped_steps),
+        whole_sentences_only=message.whole_sentences_only,
     )
+
+
+def _chosen(names: Any, prefix: str, number: int, kind: type[_Enum], default: _Enum) -> _Enum:
+    """The member that a number of the API stands for; unspecified is the default."""
+    name = names.Name(number).removeprefix(prefix)
+    return default if name == "UNSPECIFIED" else kind(name)
 
 
 def policy_message(name: str, policy: Policy) -> curation_policy_pb2.CurationPolicy:
@@ -61,6 +88,15 @@ def policy_message(name: str, policy: Policy) -> curation_policy_pb2.CurationPol
         ),
         split=curation_policy_pb2.SplitShares(validation=policy.validation_share, test=policy.test_share),
         label_instruction=policy.label_instruction,
+        preset=curation_policy_pb2.Preset.Value("PRESET_" + policy.preset),
+        represented_attributes=policy.represented,
+        least_share=policy.least_share,
+        mislabelled_action=curation_policy_pb2.MislabelledAction.Value(
+            "MISLABELLED_ACTION_" + policy.mislabelled_action
+        ),
+        evaluation_texts=policy.evaluation_texts,
+        skipped_steps=policy.skipped_steps,
+        whole_sentences_only=policy.whole_sentences_only,
     )
 
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sartor_curation.policy import Policy
 from sartor_curation.steps.outcome import Reason
-from sartor_curation.tally import StepReport
+from sartor_curation.tally import StepReport, Tally
 
 if TYPE_CHECKING:
     from sartor_curation.report import SplitReport
@@ -20,6 +20,7 @@ _FEW_HELD_OUT = 30
 _MUCH = 0.3
 _FEW_OF_A_LABEL = 5
 _LOPSIDED = 10
+_ONE_SOURCE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,20 @@ def warnings_for(
     steps: Sequence[StepReport],
     splits: Sequence[SplitReport],
     train_labels: Counter[str],
+    tally: Tally,
 ) -> list[WarningSign]:
     """Everything worth saying about this curation."""
-    figures = {step.name: step.figures for step in steps}["splits"]
+    by_step = {step.name: step.figures for step in steps}
+    figures = by_step["splits"]
     return [
         *_about_splits(policy, splits),
         *_about_drops(read, reasons),
         *_about_clusters(figures.get("questions_in_largest_cluster", 0), figures.get("questions", 0)),
         *_about_memory(figures.get("tested_after_training", 0)),
-        *_about_labels(train_labels),
+        *_about_labels(train_labels, policy.least_share),
+        *_about_groups(policy, tally),
+        *_about_sources(tally),
+        *_about_checks(by_step),
     ]
 
 
@@ -114,7 +120,7 @@ def _about_memory(tested_after_training: int) -> list[WarningSign]:
     return [WarningSign("TESTED_AFTER_TRAINING", message)]
 
 
-def _about_labels(counts: Counter[str]) -> list[WarningSign]:
+def _about_labels(counts: Counter[str], least_share: float) -> list[WarningSign]:
     found: list[WarningSign] = []
     rare = sorted(label for label, count in counts.items() if count < _FEW_OF_A_LABEL)
     if rare:
@@ -122,6 +128,13 @@ def _about_labels(counts: Counter[str]) -> list[WarningSign]:
             f"Fewer than {_FEW_OF_A_LABEL} training records of: {', '.join(rare[:10])}. Collect more of them."
         )
         found.append(WarningSign("RARE_LABELS", message))
+    total = counts.total()
+    few = [label for label, count in counts.items() if _FEW_OF_A_LABEL <= count < least_share * total]
+    if few:
+        message = (
+            f"Labels with less than {least_share:.0%} of the training records: {', '.join(sorted(few)[:10])}."
+        )
+        found.append(WarningSign("FEW_OF_A_LABEL", message))
     if counts and max(counts.values()) > _LOPSIDED * min(counts.values()):
         most, least = counts.most_common()[0][0], counts.most_common()[-1][0]
         message = (
@@ -129,4 +142,52 @@ def _about_labels(counts: Counter[str]) -> list[WarningSign]:
             f"preferred."
         )
         found.append(WarningSign("LOPSIDED_LABELS", message))
+    return found
+
+
+def _about_groups(policy: Policy, tally: Tally) -> list[WarningSign]:
+    """Values of represented attributes that hardly occur: a model will serve these people worse."""
+    found: list[WarningSign] = []
+    for name, counts in tally.groups.items():
+        total = counts.total()
+        few = [value for value, count in counts.items() if count < policy.least_share * total]
+        if few:
+            message = (
+                f"Hardly represented in {name!r} (below {policy.least_share:.0%}): "
+                f"{', '.join(sorted(few)[:10])}. Expect the model to be worse there; collect more."
+            )
+            found.append(WarningSign("FEW_OF_A_GROUP", message))
+    return found
+
+
+def _about_sources(tally: Tally) -> list[WarningSign]:
+    total = tally.sources.total()
+    if len(tally.sources) < 2:
+        return []
+    name, count = tally.sources.most_common(1)[0]
+    if count <= _ONE_SOURCE * total:
+        return []
+    message = (
+        f"{count / total:.0%} of the kept records come from {name}: whoever writes there decides what the "
+        "model says."
+    )
+    return [WarningSign("ONE_SOURCE", message)]
+
+
+def _about_checks(figures: Mapping[str, Mapping[str, Any]]) -> list[WarningSign]:
+    found: list[WarningSign] = []
+    suspects = figures.get("mislabelled", {}).get("found", 0)
+    if suspects:
+        message = f"{suspects} records probably have a wrong label: let somebody look at the list."
+        found.append(WarningSign("MISLABELLED", message))
+    uncovered = figures.get("representativeness", {}).get("uncovered", [])
+    if uncovered:
+        count = sum(one["questions"] for one in uncovered)
+        message = f"{count} real questions are about things that hardly occur in training: see below which."
+        found.append(WarningSign("UNCOVERED_QUESTIONS", message))
+    triggers = figures.get("poisoning", {}).get("triggers", [])
+    if triggers:
+        words = ", ".join(one["word"] for one in triggers[:5])
+        message = f"Rare odd words always have the same answer ({words}): make sure nobody planted them."
+        found.append(WarningSign("POSSIBLE_TRIGGERS", message))
     return found

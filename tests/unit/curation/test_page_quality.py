@@ -51,7 +51,10 @@ def test_prose_breaks_no_rule() -> None:
         ("1984 % 77 / 3.14 the of " * 20, "too few words with letters"),
         ("Kelvin mords quen folta brisk wendel arno tulp " * 12, "hardly any common words"),
         (PROSE + ("\n" + SENTENCES[0]) * 6, "repeated lines"),
-        (" ".join(f"{one} Sign up here for more of the news." for one in SENTENCES * 2), "repeated phrases of 5 words"),
+        (
+            " ".join(f"{one} Sign up here for more of the news." for one in SENTENCES * 2),
+            "repeated phrases of 5 words",
+        ),
         (PROSE + "\nif (x) { return; }", "a curly bracket, as in code"),
         (PROSE + "\nLorem ipsum dolor sit amet.", "placeholder text (lorem ipsum)"),
         ("\n".join(f"Entry {n}." for n in range(40)), "most lines are short"),

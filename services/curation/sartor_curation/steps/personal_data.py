@@ -1,10 +1,10 @@
-"""Step: replaces personal data by placeholders, or drops records that contain some."""
+"""Steps: replace personal data and secrets by placeholders, or drop records that contain some."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
-from sartor_text.pii import EVERY_KIND, PiiKind
+from sartor_text.pii import PERSONAL, PiiKind
 from sartor_text.pseudonyms import Masked, mask
 
 from sartor_curation.policy import PiiAction
@@ -17,7 +17,7 @@ def handle_personal_data(
     batch: pa.RecordBatch,
     action: PiiAction,
     regions: Sequence[str],
-    kinds: frozenset[PiiKind] = EVERY_KIND,
+    kinds: frozenset[PiiKind] = PERSONAL,
 ) -> Outcome:
     """Records without personal data (MASK, DROP), or as they were (REPORT).
 
@@ -26,6 +26,7 @@ def handle_personal_data(
         kinds: which kinds of personal data are looked for.
     `changed` counts records by kind of data; `figures["found"]` counts the findings themselves.
     """
+    reason = Reason.SECRET if kinds == {PiiKind.SECRET} else Reason.PERSONAL_DATA
     rows = Rows.of(batch)
     keys = strings(batch, "record_key")
     dropped: list[Dropped] = []
@@ -38,7 +39,7 @@ def handle_personal_data(
             continue
         found.update({kind.value: count for kind, count in masked.counts.items()})
         if action is PiiAction.DROP:
-            dropped.append(Dropped(row, Reason.PERSONAL_DATA, f"contains {_listed(masked)}"))
+            dropped.append(Dropped(row, reason, f"contains {_listed(masked)}"))
         elif action is PiiAction.MASK:
             for kind in (kind.value for kind in masked.counts):
                 changed[kind] += 1

@@ -76,6 +76,62 @@ CONTRADICTION_ACTION_REPORT: ContradictionAction.ValueType  # 3
 """Found and counted only."""
 Global___ContradictionAction: _TypeAlias = ContradictionAction  # noqa: Y015
 
+class _Preset:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PresetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Preset.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRESET_UNSPECIFIED: _Preset.ValueType  # 0
+    """Same as INSTRUCTIONS."""
+    PRESET_INSTRUCTIONS: _Preset.ValueType  # 1
+    """Questions and answers."""
+    PRESET_CLASSIFICATION: _Preset.ValueType  # 2
+    """Texts with labels: mislabelled records and rare labels are looked for."""
+    PRESET_PREFERENCE: _Preset.ValueType  # 3
+    """A better and a worse answer to the same question."""
+    PRESET_CORPUS: _Preset.ValueType  # 4
+    """Pages of a large corpus: the heuristics of Gopher, C4 and FineWeb."""
+
+class Preset(_Preset, metaclass=_PresetEnumTypeWrapper):
+    """What kind of data a policy is for: which steps run, and how strict they are."""
+
+PRESET_UNSPECIFIED: Preset.ValueType  # 0
+"""Same as INSTRUCTIONS."""
+PRESET_INSTRUCTIONS: Preset.ValueType  # 1
+"""Questions and answers."""
+PRESET_CLASSIFICATION: Preset.ValueType  # 2
+"""Texts with labels: mislabelled records and rare labels are looked for."""
+PRESET_PREFERENCE: Preset.ValueType  # 3
+"""A better and a worse answer to the same question."""
+PRESET_CORPUS: Preset.ValueType  # 4
+"""Pages of a large corpus: the heuristics of Gopher, C4 and FineWeb."""
+Global___Preset: _TypeAlias = Preset  # noqa: Y015
+
+class _MislabelledAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MislabelledActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MislabelledAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MISLABELLED_ACTION_UNSPECIFIED: _MislabelledAction.ValueType  # 0
+    """Same as REPORT."""
+    MISLABELLED_ACTION_REPORT: _MislabelledAction.ValueType  # 1
+    """Found and listed only."""
+    MISLABELLED_ACTION_DROP: _MislabelledAction.ValueType  # 2
+    """The record is dropped."""
+
+class MislabelledAction(_MislabelledAction, metaclass=_MislabelledActionEnumTypeWrapper):
+    """What happens to records whose label is probably wrong."""
+
+MISLABELLED_ACTION_UNSPECIFIED: MislabelledAction.ValueType  # 0
+"""Same as REPORT."""
+MISLABELLED_ACTION_REPORT: MislabelledAction.ValueType  # 1
+"""Found and listed only."""
+MISLABELLED_ACTION_DROP: MislabelledAction.ValueType  # 2
+"""The record is dropped."""
+Global___MislabelledAction: _TypeAlias = MislabelledAction  # noqa: Y015
+
 @_typing.final
 class LengthBounds(_message.Message):
     """Bounds on length; 0 is no bound."""
@@ -145,6 +201,13 @@ class CurationPolicy(_message.Message):
     SPLIT_FIELD_NUMBER: _builtins.int
     LABEL_INSTRUCTION_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    REPRESENTED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    LEAST_SHARE_FIELD_NUMBER: _builtins.int
+    MISLABELLED_ACTION_FIELD_NUMBER: _builtins.int
+    EVALUATION_TEXTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_STEPS_FIELD_NUMBER: _builtins.int
+    WHOLE_SENTENCES_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/curationPolicies/{policy}"."""
     dataset: _builtins.str
@@ -159,6 +222,14 @@ class CurationPolicy(_message.Message):
     """What happens to contradictions."""
     label_instruction: _builtins.str
     """Question that turns a labelled text into a chat; contains {text} and may contain {labels}."""
+    preset: Global___Preset.ValueType
+    """What kind of data it is for."""
+    least_share: _builtins.float
+    """Least share of a label, or of a value of a represented attribute, [0, 1]; 0 is the default, 0.05."""
+    mislabelled_action: Global___MislabelledAction.ValueType
+    """What happens to records whose label is probably wrong."""
+    whole_sentences_only: _builtins.bool
+    """Of a corpus: whether lines must end in terminal punctuation, as C4 asks."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Languages that are kept (ISO 639-1); empty keeps all."""
@@ -175,6 +246,18 @@ class CurationPolicy(_message.Message):
     def order(self) -> _standing_order_pb2.OrderRevision:
         """Its revision."""
 
+    @_builtins.property
+    def represented_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes whose values should all be represented, such as "language" or "region"."""
+
+    @_builtins.property
+    def evaluation_texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts that models are evaluated on elsewhere: training records that share long passages with them are dropped."""
+
+    @_builtins.property
+    def skipped_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of steps to leave out, such as "near_duplicates"."""
+
     def __init__(
         self,
         *,
@@ -189,10 +272,17 @@ class CurationPolicy(_message.Message):
         split: Global___SplitShares | None = ...,
         label_instruction: _builtins.str = ...,
         order: _standing_order_pb2.OrderRevision | None = ...,
+        preset: Global___Preset.ValueType = ...,
+        represented_attributes: _abc.Iterable[_builtins.str] | None = ...,
+        least_share: _builtins.float = ...,
+        mislabelled_action: Global___MislabelledAction.ValueType = ...,
+        evaluation_texts: _abc.Iterable[_builtins.str] | None = ...,
+        skipped_steps: _abc.Iterable[_builtins.str] | None = ...,
+        whole_sentences_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "order", b"order", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "contradiction_action", b"contradiction_action", "dataset", b"dataset", "label_instruction", b"label_instruction", "languages", b"languages", "length", b"length", "name", b"name", "near_duplicate_threshold", b"near_duplicate_threshold", "order", b"order", "pii_action", b"pii_action", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "contradiction_action", b"contradiction_action", "dataset", b"dataset", "evaluation_texts", b"evaluation_texts", "label_instruction", b"label_instruction", "languages", b"languages", "least_share", b"least_share", "length", b"length", "mislabelled_action", b"mislabelled_action", "name", b"name", "near_duplicate_threshold", b"near_duplicate_threshold", "order", b"order", "pii_action", b"pii_action", "preset", b"preset", "represented_attributes", b"represented_attributes", "skipped_steps", b"skipped_steps", "split", b"split", "whole_sentences_only", b"whole_sentences_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
