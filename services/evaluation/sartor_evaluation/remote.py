@@ -45,11 +45,11 @@ class _Failed(Exception):
 
 
 class RemoteAnswers:
-    """Asks a RemoteModel. `requests` and `tokens` count what was spent."""
+    """Asks a RemoteModel. `asked` (requests) and `tokens` count what was spent."""
 
     def __init__(self, model: RemoteModel, pause_seconds: float = 0.5) -> None:
         self.forced: dict[str, Forced] = {}
-        self.requests = 0
+        self.asked = 0
         self.tokens = 0
         self._model, self._pause = model, pause_seconds
         self._lock = threading.Lock()
@@ -123,7 +123,7 @@ class RemoteAnswers:
         if self._model.key:
             headers["authorization"] = f"Bearer {self._model.key}"
         with self._lock:
-            self.requests += 1
+            self.asked += 1
         until = time.monotonic() + self._model.timeout_seconds
         try:
             response = self._pool.request(

@@ -47,6 +47,7 @@ class Report:
             "verdict": None if self.verdict is None else verdict_json(self.verdict),
             "items_too_long": list(self.too_long),
             "training_overlap": {suite: list(ids) for suite, ids in self.overlap.items()},
+            "asked": {one.candidate.candidate_id: one.asked for one in self.answered},
             "failures": {suite: _failures(by_candidate) for suite, by_candidate in self.table.items()},
             "classes": {suite: _classes(by_candidate) for suite, by_candidate in self.table.items()},
             "examples": {suite: _examples(by_candidate) for suite, by_candidate in self.table.items()},

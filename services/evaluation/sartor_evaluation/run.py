@@ -77,12 +77,15 @@ class Answered:
     outcomes: Mapping[str, Sequence[Outcome]]
     found: Found | None
     forced: Mapping[str, Forced]
+    asked: int = 0
+    """Questions that were put to the model itself, not found among the remembered answers."""
 
 
 class OpenModel(Answers, Protocol):
     """A candidate that is open: it answers, and keeps the tokens of its last call by item id."""
 
     forced: dict[str, Forced]
+    asked: int
 
 
 Report = Callable[[float, str, Mapping[str, float]], None]
@@ -112,7 +115,7 @@ def run(
 
 def _answer(plan: Plan, candidate: Candidate, opened: OpenModel, phases: "_Phases") -> Answered:
     name = candidate.candidate_id
-    found, prompt = None, candidate.prompt
+    found, prompt, before = None, candidate.prompt, opened.asked
     if prompt is None:
         with phases.phase(f"{name}: searching the best prompt", _search_cost(plan)) as progress:
             found = search_prompt(opened, plan.validation, plan.search, seed=plan.seed, progress=progress)
@@ -127,7 +130,7 @@ def _answer(plan: Plan, candidate: Candidate, opened: OpenModel, phases: "_Phase
     for suite, items in plan.without_examples.items() if not prompt.shots else ():
         with phases.phase(f"{name}: {suite} items", _cost(items, 0)) as progress:
             outcomes[suite] = opened.outcomes(items, ZERO_SHOT, progress=progress)
-    return Answered(candidate, prompt, outcomes, found, forced)
+    return Answered(candidate, prompt, outcomes, found, forced, opened.asked - before)
 
 
 def by_suite(answered: Iterable[Answered]) -> dict[str, dict[str, Sequence[Outcome]]]:

