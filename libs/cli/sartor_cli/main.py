@@ -33,6 +33,7 @@ COMMANDS = (
     Command("trace", "trace", "trace", "Show where a record or a person's data came from, and went."),
     Command("runs", "runs", "app", "List runs; `runs watch` follows one live to its end.", group=True),
     Command("get", "get", "get", "List resources of a kind, or show one."),
+    Command("train", "train", "app", "Ask what a training takes; pause, resume and show it.", group=True),
     Command("evaluate", "evaluate", "evaluate", "Compare models and prompts on the same items."),
     Command("deploy", "deploy", "app", "Follow and steer rollouts; ask where to deploy.", group=True),
     Command("keys", "keys", "app", "Make, list and end API keys of the gateway.", group=True),
