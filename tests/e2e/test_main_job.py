@@ -21,6 +21,8 @@ from sartor.deployment.v1 import deployment_service_pb2, deployment_service_pb2_
 from sartor.evaluation.v1 import evaluation_service_pb2, evaluation_service_pb2_grpc
 from sartor.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
 from sartor.training.v1 import training_service_pb2, training_service_pb2_grpc
+from sartor_cli.client import Sartor
+from sartor_cli.trace import contained, find
 from sartor_local.services import Replicas
 from sartor_local.stack import Stack
 from sartor_local.state import StackState
@@ -210,3 +212,14 @@ def test_a_data_event_becomes_a_model_that_answers_once(desk: Desk) -> None:
         temperature=0,
     )
     assert answer.choices[0].message.content
+
+    with Sartor(desk.state.targets) as sartor:
+        traces = find(sartor, parent, record="lamp-Berlin", subject="", limit=10)
+        containers = contained(sartor, parent, traces)
+    assert [(trace.state, list(trace.snapshots)) for trace in traces] == [("LIVE", [snapshots[0].name])]
+    assert traces[0].position.startswith("sartor.data/")
+    assert [(each["name"], each["kept"]) for each in containers.curations] == [
+        (curations.curations[0].name, 1)
+    ]
+    assert [each["name"] for each in containers.versions] == [revision.model_version]
+    assert [each["name"] for each in containers.revisions] == [revision.name]

@@ -12,8 +12,9 @@ import pytest
 from kafka import KafkaConsumer
 from minio import Minio
 from sartor.ingestion.v1 import source_pb2
+from sartor.platform.v1 import dead_letter_service_pb2, dead_letter_service_pb2_grpc
 from sartor_platform.errors import InvalidArgument
-from sartor_platform.grpc_client import call_errors
+from sartor_platform.grpc_client import call_errors, channel
 
 from tests.integration.ingestion.conftest import WAIT_SECONDS, Ingestion, eventually
 from tests.unit.ingestion.adapter_messages import (
@@ -131,6 +132,21 @@ def test_a_bucket_notification_imports_its_object_once(
     assert found.object.uri == f"s3://{landing}/in/new tickets.jsonl"
     ingestion.raw(topic, notification(landing, "in%2Fnew+tickets.jsonl", "t3"))
     eventually(lambda: len(ingestion.imports(unique_name)) == 2, "the import of the changed object")
+
+
+def test_a_notification_put_aside_is_taken_when_it_is_replayed(
+    ingestion: Ingestion, unique_name: str, landing: str
+) -> None:
+    standing = {"adapter": source_pb2.ADAPTER_S3_NOTIFICATIONS, "mapping": source_pb2.Mapping()}
+    topic = adapted(ingestion, unique_name, source_pb2.ADAPTER_S3_NOTIFICATIONS)
+    ingestion.objects.put_object(landing, "a.jsonl", io.BytesIO(b'{"text": "late"}'), 16)
+    ingestion.raw(topic, notification(landing, "a.jsonl", "t1"))
+    name = letter(ingestion, topic)["sartor_dead_letter"]
+    ingestion.apply(unique_name, topic=topic, standing={**standing, "object_prefixes": [f"s3://{landing}/"]})
+    with channel(ingestion.target) as open_channel:
+        letters = dead_letter_service_pb2_grpc.DeadLetterServiceStub(open_channel)
+        letters.ReplayDeadLetter(dead_letter_service_pb2.ReplayDeadLetterRequest(name=name))
+    ingestion.pending(unique_name, 1)
 
 
 def test_a_prefix_is_imported_as_one_and_again_only_what_changed(
