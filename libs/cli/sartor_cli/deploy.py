@@ -246,3 +246,29 @@ def _show_advice(found: Any) -> None:
     )
     console.print(table(list(found.options), columns))
     console.print(f"\n{found.model_statement}", style="dim")
+
+
+@app.command()
+def bundle(
+    endpoint: Name,
+    key: Annotated[Path, typer.Option(help="Your private key (`python -m sartor_edge keygen`).")],
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    project: Project = "",
+    data_dir: DataDir = Path(".sartor"),
+) -> None:
+    """Write the live revision as one signed folder that runs offline on a bare machine.
+
+    \b
+    Examples:
+      sartor deploy bundle support --key private.pem --out bundle
+      python -m sartor_edge publish --bundle bundle --channel www --private private.pem --public public.pem
+    """
+    from sartor_cli.edge_bundle import write_bundle
+
+    with Sartor.local(data_dir) as sartor:
+        name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
+        manifest = write_bundle(sartor, name, key, out)
+    size = manifest.size_bytes / 1e6
+    console.print(
+        f"{last(manifest.settings.revision)} is in {out}: {size:,.1f} MB, signed. Start it: {out}/start.sh"
+    )

@@ -15,7 +15,7 @@ from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 
 from sartor_deployment import store
-from sartor_deployment.resources import Parity, Revision, State
+from sartor_deployment.resources import AUTO, Parity, Revision, State
 from sartor_deployment.settings import DeploymentSettings
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 from sartor_deployment.usecases import revisions
@@ -56,13 +56,30 @@ def _build_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping[
         "base": str(stage_base_model(context.fetch, base, settings.data_dir.resolve() / "models")),
         "version": str(stage_files(context.fetch, version.files, context.folder.resolve() / "version")),
         "quantization": revision.spec.quantization,
+        **(_choice_inputs(context, settings, revision) if revision.spec.quantization == AUTO else {}),
         "converter": str(settings.converter_dir.resolve()),
     }
 
 
 def _build_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
     weights = context.put(Path(result["weights"]), "weights.gguf")
-    return lambda tx: revisions.built(tx, context.job.resource, weights)
+    return lambda tx: revisions.built(tx, context.job.resource, weights, result["variants"])
+
+
+def _choice_inputs(
+    context: JobContext, settings: DeploymentSettings, revision: Revision
+) -> Mapping[str, Any]:
+    spec = revision.spec
+    return {
+        "references": str(context.fetch(revision.references)),
+        "context_length": spec.engine.context_length,
+        "slots": spec.engine.slots,
+        "threads": spec.engine.threads,
+        "max_tokens": settings.parity_max_tokens,
+        "budget_seconds": settings.parity_budget_seconds,
+        "allowed_loss": spec.allowed_loss,
+        "top1_agreement": spec.parity.top1_agreement,
+    }
 
 
 def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping[str, Any]:

@@ -12,7 +12,10 @@ from typing import Any
 from sartor_platform.errors import FailedPrecondition
 from sartor_platform.worker import Report
 
+from sartor_deployment.build.choose import as_json, choose
 from sartor_deployment.build.converter import convert
+from sartor_deployment.build.quantize import quantize
+from sartor_deployment.resources import AUTO
 
 
 def build(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, Any]:
@@ -21,7 +24,7 @@ def build(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
     Task:
         base: folder of the prepared base model.
         version: folder with the version's files: an adapter in peft's format, or full weights.
-        quantization: Q8_0 or F16.
+        quantization: F16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0 or AUTO (then also what `choose` needs).
         converter: folder of llama.cpp's converter.
     Raises:
         FailedPrecondition: the adapter does not fit, the converter is missing or refuses the model.
@@ -36,9 +39,7 @@ def build(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
         _overlay(base, version, model)
     merged = time.monotonic()
     report(0.45, stage="convert", message=f"converting to GGUF {task['quantization']}")
-    weights = folder / "weights.gguf"
-    convert(Path(task["converter"]), model, weights, task["quantization"])
-    shutil.rmtree(model)
+    weights, variants = _stored(task, model, folder, report)
     report(
         1.0,
         stage="upload",
@@ -46,7 +47,30 @@ def build(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
         merge_seconds=merged - started,
         convert_seconds=time.monotonic() - merged,
     )
-    return {"weights": str(weights)}
+    return {"weights": str(weights), "variants": variants}
+
+
+def _stored(
+    task: Mapping[str, Any], model: Path, folder: Path, report: Report
+) -> tuple[Path, list[dict[str, Any]]]:
+    """The file in the form asked for, and the table of forms where one was to be chosen."""
+    wanted, weights = task["quantization"], folder / "weights.gguf"
+    if wanted in ("F16", "Q8_0"):
+        convert(Path(task["converter"]), model, weights, wanted)
+        shutil.rmtree(model)
+        return weights, []
+    exact = folder / "f16.gguf"
+    convert(Path(task["converter"]), model, exact, "F16")
+    shutil.rmtree(model)
+    if wanted == AUTO:
+        chosen, variants = choose(task, exact, folder, report)
+        weights = chosen.rename(weights)
+        exact.unlink(missing_ok=True)
+        return weights, as_json(variants)
+    report(0.7, stage="quantize", message=f"quantizing to {wanted}")
+    quantize(exact, weights, wanted)
+    exact.unlink()
+    return weights, []
 
 
 def _merge(base: Path, adapter: Path, model: Path) -> None:

@@ -1,0 +1,65 @@
+"""The live revision of an endpoint as a signed bundle: fetched, asked known prompts, signed by its owner."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from minio.error import S3Error
+from sartor.deployment.v1 import deployment_service_pb2 as api
+from sartor_edge.bundle import BadBundle, BundleSettings, Manifest, Probe, digest, make_bundle
+from sartor_edge.signing import UnusableKey
+
+from sartor_cli.chat import live_endpoint
+from sartor_cli.client import Sartor
+from sartor_cli.faults import CommandFailed
+from sartor_cli.gateway import Gateway, Said
+from sartor_cli.output import last
+from sartor_cli.reports import object_store
+
+_PROMPTS = ("Hello, who are you?", "What can you help me with?", "Thank you, goodbye.")
+_ANSWER_TOKENS = 16
+
+
+def write_bundle(sartor: Sartor, endpoint: str, key: Path, out: Path) -> Manifest:
+    """Write it into the new folder `out`.
+
+    Raises:
+        CommandFailed: the folder is not empty, the key cannot sign, the weights are not what was built.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise CommandFailed(f"{out} is not empty.", "Name a new folder.")
+    if not key.is_file():
+        raise CommandFailed(f"{key} does not exist.", "Make one: python -m sartor_edge keygen --help")
+    found = live_endpoint(sartor, endpoint)
+    revision = sartor.ask(sartor.deployment.GetRevision, api.GetRevisionRequest(name=found.live_revision))
+    prompts = [each.prompt for each in found.rollout.smoke_prompts] or list(_PROMPTS)
+    gateway = Gateway(found.url)
+    probes = [
+        Probe(prompt, gateway.ask(revision.name, [Said("user", prompt)], _ANSWER_TOKENS))
+        for prompt in prompts
+    ]
+    settings = BundleSettings(
+        revision=f"{last(endpoint)}-{last(revision.name)}",
+        model_version=revision.model_version,
+        sequence=int(last(revision.name).removeprefix("r")),
+        alias=last(endpoint),
+        context_length=found.engine.context_length,
+        slots=1,
+    )
+    bucket, _, name = revision.weights.uri.removeprefix("s3://").partition("/")
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.gguf"
+        try:
+            object_store(sartor).fget_object(bucket, name, str(weights))
+            if digest(weights) != revision.weights.sha256:
+                raise CommandFailed(
+                    "The weights are not what was built (their SHA-256 differs).", "Deploy anew."
+                )
+            return make_bundle(out, weights, settings, probes, key)
+        except S3Error as error:
+            raise CommandFailed(
+                f"{revision.weights.uri} cannot be read: {error.message}.", "See `sartor status`."
+            ) from None
+        except (UnusableKey, BadBundle) as error:
+            raise CommandFailed(f"{error}.", "Name another key, or deploy the model anew.") from None

@@ -1,0 +1,67 @@
+"""Where devices look for the newest bundle: a folder served by any web server or bucket.
+
+channel.json (signed, as channel.sig) names the newest revision and its sequence number; bundles lie below
+`revisions/`. A device never takes a sequence that is not higher than its own, so an old bundle, though well
+signed, cannot be played back to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sartor_edge.bundle import MANIFEST, BadBundle, digest, verify_bundle
+from sartor_edge.signing import sign, verify
+
+CHANNEL, CHANNEL_SIGNATURE = "channel.json", "channel.sig"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest revision of a channel, and the digest of its manifest."""
+
+    revision: str
+    sequence: int
+    manifest_sha256: str
+
+
+def publish(bundle: Path, channel: Path, private_key: Path, public_key: Path) -> Head:
+    """Put a bundle into a channel and make it the newest.
+
+    Raises:
+        WrongSignature, BadBundle, UnusableKey: nothing was published.
+    """
+    manifest = verify_bundle(bundle, public_key)
+    name = manifest.settings.revision.replace("/", "_")
+    target = channel / "revisions" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(bundle, target)
+    head = Head(name, manifest.settings.sequence, digest(bundle / MANIFEST))
+    data = (json.dumps(asdict(head), indent=2) + "\n").encode()
+    # The signature first: a device that looks in between finds a pair that does not fit, and comes again.
+    for file, content in ((CHANNEL_SIGNATURE, sign(private_key, data)), (CHANNEL, data)):
+        part = channel / f".{file}.part"
+        part.write_bytes(content)
+        os.replace(part, channel / file)
+    return head
+
+
+def read_head(data: bytes, signature: bytes, public_key: Path) -> Head:
+    """The newest revision, if its signature is right.
+
+    Raises:
+        WrongSignature, UnusableKey, BadBundle.
+    """
+    verify(public_key, data, signature, "the channel")
+    try:
+        head = Head(**json.loads(data))
+    except (ValueError, TypeError) as error:
+        raise BadBundle(f"the channel cannot be read: {error}") from error
+    if Path(head.revision).name != head.revision or head.revision.startswith("."):
+        raise BadBundle(f"the channel names a revision outside its folder: {head.revision!r}")
+    return head

@@ -1,0 +1,236 @@
+"""A device takes only what is well signed, whole and answers as it should, and always serves something."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sartor_deployment.build.weights import build
+from sartor_edge.bundle import BadBundle, BundleSettings, Probe, make_bundle, verify_bundle
+from sartor_edge.channel import publish
+from sartor_edge.engine import EngineFailed, ask, check, running
+from sartor_edge.feedback import FeedbackBuffer
+from sartor_edge.signing import UnusableKey, WrongSignature, make_key
+from sartor_edge.updater import Device, NoNetwork, NoSpace
+
+CONVERTER = Path(sys.prefix) / "share" / "sartor" / "converter"
+pytestmark = pytest.mark.skipif(not CONVERTER.exists(), reason="the converter is not installed")
+PROMPT = "Where is my order?"
+
+
+class Web(http.server.SimpleHTTPRequestHandler):
+    """A web server that can go on in the middle of a file, and that loses the connection when told to."""
+
+    cut_after = 0
+    ranges: list[str]
+    posted: list[dict[str, Any]]
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        given = self.headers.get("Range", "")
+        start = int(given.removeprefix("bytes=").rstrip("-")) if given else 0
+        if given:
+            type(self).ranges.append(given)
+        self.send_response(206 if given else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        cut = type(self).cut_after
+        if cut and path.name == "weights.gguf" and len(data) - start > cut:
+            self.wfile.write(data[start : start + cut])
+            self.close_connection = True
+            return
+        self.wfile.write(data[start:])
+
+    def do_POST(self) -> None:
+        type(self).posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Quiet."""
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_base: Path, adapters: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as GGUF."""
+    task = {
+        "base": str(tiny_base), "version": str(adapters[0]), "quantization": "Q8_0",
+        "converter": str(CONVERTER),
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("edge")
+    return Path(build(task, folder, lambda *_, **__: None)["weights"])  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A private and a public key."""
+    folder = tmp_path_factory.mktemp("keys")
+    make_key(folder / "private.pem", folder / "public.pem")
+    return folder / "private.pem", folder / "public.pem"
+
+
+@pytest.fixture(scope="module")
+def answer(weights: Path, keys: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the model says where the bundle is built."""
+    folder = tmp_path_factory.mktemp("first") / "bundle"
+    make_bundle(folder, weights, settings(0), [], keys[0])
+    os.environ["PYTHON"] = sys.executable
+    with running(folder) as port:
+        return ask(port, PROMPT)
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the URL where it is served."""
+    folder = tmp_path / "channel"
+    folder.mkdir()
+    Web.cut_after, Web.ranges, Web.posted = 0, [], []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def settings(sequence: int) -> BundleSettings:
+    """Settings of the revision with this number."""
+    return BundleSettings(f"r{sequence}", f"v{sequence}", sequence, "support", 256, 1)
+
+
+def put(channel: Path, weights: Path, keys: tuple[Path, Path], sequence: int, answer: str, tmp: Path) -> Path:
+    """A bundle in the channel."""
+    folder = tmp / f"bundle-{sequence}"
+    make_bundle(folder, weights, settings(sequence), [Probe(PROMPT, answer)], keys[0])
+    publish(folder, channel, *keys)
+    return folder
+
+
+def test_an_update_resumes_swaps_and_goes_back_by_itself(
+    channel: tuple[Path, str], weights: Path, keys: tuple[Path, Path], answer: str, tmp_path: Path
+) -> None:
+    """The life of a device: first bundle over a bad line, a newer one, one that answers wrongly."""
+    folder, url = channel
+    device = Device(tmp_path / "device", url, keys[1])
+    with pytest.raises(NoNetwork):
+        device.update()  # nothing was published: no channel
+    put(folder, weights, keys, 1, answer, tmp_path)
+    Web.cut_after = weights.stat().st_size * 2 // 3
+    with pytest.raises(NoNetwork, match="goes on next time"):
+        device.update()
+    assert device.current is None
+    assert device.update().word == "UPDATED"
+    assert Web.ranges == [f"bytes={Web.cut_after}-"]
+    assert device.update().word == "CURRENT"
+    Web.cut_after = 0
+    put(folder, weights, keys, 2, answer, tmp_path)
+    assert device.update().word == "UPDATED"
+    assert device.current is not None
+    assert device.current.name == "r2"
+    put(folder, weights, keys, 3, "something the model does not say", tmp_path)
+    outcome = device.update()
+    assert outcome.word == "WENT_BACK"
+    assert "0 of 1 known prompts" in outcome.message
+    assert device.current.name == "r2"
+    assert device.update().word == "REFUSED"  # it is not tried again and again
+    with running(device.current) as port:  # the network is not needed any more
+        assert check(device.current, port).share == 1.0
+    (device.current / "weights.gguf").write_bytes(b"GGUF")  # the disk fails
+    assert device.ensure_whole().word == "WENT_BACK"
+    assert device.current.name == "r1"
+    assert device.ensure_whole().word == "CURRENT"
+
+
+def test_wrong_signatures_and_changed_files_are_refused(
+    channel: tuple[Path, str], weights: Path, keys: tuple[Path, Path], answer: str, tmp_path: Path
+) -> None:
+    """A foreign key, a changed file, a channel played back: each is refused, and says which."""
+    folder, url = channel
+    make_key(tmp_path / "foreign.pem", tmp_path / "foreign.pub")
+    bundle = put(folder, weights, keys, 5, answer, tmp_path)
+    with pytest.raises(WrongSignature, match="not signed by the key"):
+        verify_bundle(bundle, tmp_path / "foreign.pub")
+    outcome = Device(tmp_path / "other", url, tmp_path / "foreign.pub").update()
+    assert outcome.word == "REFUSED"
+    assert "not signed by the key" in outcome.message
+    served = folder / "revisions" / "r5" / "weights.gguf"
+    data = bytearray(served.read_bytes())
+    data[-1] ^= 1
+    served.write_bytes(bytes(data))
+    with pytest.raises(BadBundle, match=r"weights\.gguf is not what the manifest says"):
+        verify_bundle(served.parent, keys[1])
+    device = Device(tmp_path / "device", url, keys[1])
+    outcome = device.update()
+    assert outcome.word == "REFUSED"
+    assert "arrived changed" in outcome.message
+    assert device.current is None
+    put(folder, weights, keys, 6, answer, tmp_path)
+    assert device.update().word == "UPDATED"
+    (tmp_path / "bundle-5" / "x").touch()
+    publish(tmp_path / "bundle-5", folder, *keys)  # an old bundle, well signed
+    assert device.update().word == "CURRENT"
+    with pytest.raises(UnusableKey):
+        make_bundle(tmp_path / "b", weights, settings(7), [], keys[1])
+
+
+def test_a_bundle_whose_weights_are_no_model_never_serves(
+    channel: tuple[Path, str], weights: Path, keys: tuple[Path, Path], answer: str, tmp_path: Path
+) -> None:
+    """Well signed, but cut off before: the engine does not come up, the device stays as it is."""
+    folder, url = channel
+    device = Device(tmp_path / "device", url, keys[1])
+    put(folder, weights, keys, 1, answer, tmp_path)
+    assert device.update().word == "UPDATED"
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(weights.read_bytes()[: weights.stat().st_size * 3 // 4])
+    put(folder, broken, keys, 2, answer, tmp_path)
+    outcome = device.update()
+    assert outcome.word == "WENT_BACK"
+    assert "before it answered" in outcome.message
+    assert device.current is not None
+    assert device.current.name == "r1"
+    with pytest.raises(EngineFailed), running(folder / "revisions" / "r2"):
+        pass
+
+
+def test_a_full_disk_is_told_with_the_numbers(
+    channel: tuple[Path, str],
+    weights: Path,
+    keys: tuple[Path, Path],
+    answer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is fetched that cannot be kept."""
+    folder, url = channel
+    put(folder, weights, keys, 1, answer, tmp_path)
+    usage = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
+    with pytest.raises(NoSpace, match="1 MB are free"):
+        Device(tmp_path / "device", url, keys[1]).update()
+
+
+def test_feedback_waits_for_the_network(channel: tuple[Path, str], tmp_path: Path) -> None:
+    """Kept while nobody answers, sent in order when someone does, each with its own id; then forgotten."""
+    buffer = FeedbackBuffer(tmp_path / "feedback.jsonl")
+    assert buffer.add({"request_id": "chatcmpl-1", "thumbs": "up"})
+    assert buffer.add({"request_id": "chatcmpl-2", "correction": "Grüße"})
+    with (tmp_path / "feedback.jsonl").open("a") as file:
+        file.write('{"request_id": "broke o')  # the power went
+    assert buffer.send("http://127.0.0.1:9/v1") == (0, 2)
+    assert buffer.send(channel[1]) == (2, 0)
+    assert [each["request_id"] for each in Web.posted] == ["chatcmpl-1", "chatcmpl-2"]
+    assert len({each["id"] for each in Web.posted}) == 2
+    assert buffer.waiting() == []
