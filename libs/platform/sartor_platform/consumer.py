@@ -58,6 +58,7 @@ class Consumer:
 
     def start(self) -> None:
         """Begin to consume."""
+        self._watchdog.beat("consumer", self._settings.watchdog_seconds)
         self._thread.start()
 
     def stop(self) -> None:

@@ -65,6 +65,7 @@ class Relay:
 
     def start(self) -> None:
         """Begin to publish, or to stand by."""
+        self._watchdog.beat("relay", self._settings.watchdog_seconds)
         self._thread.start()
 
     def stop(self) -> None:

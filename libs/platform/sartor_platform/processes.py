@@ -50,6 +50,9 @@ class _Process:
 
 def run_server(definition: ServiceDefinition, settings: PlatformSettings, stop: threading.Event) -> int:
     """Serve until told to stop; then let running calls end, within the drain time."""
+    # Its packages import each other in a circle: two threads that come first at the same time break both.
+    import kafka.admin  # noqa: F401
+
     from sartor_platform.consumer import Consumer
     from sartor_platform.dead_letter_service import servicer
     from sartor_platform.grpc_server import GrpcServer

@@ -21,6 +21,7 @@ from sartor_platform.errors import SartorError
 from sartor_platform.runtime import Runtime
 from sartor_platform.servicer import Servicer
 from sartor_platform.settings import PlatformSettings
+from sartor_platform.threads import end_process_with_its_threads
 from sartor_platform.ticks import Tick
 from sartor_platform.topics import Topic
 from sartor_platform.worker import JobKind
@@ -89,6 +90,7 @@ def _run(definition: ServiceDefinition, role: str, configured: PlatformSettings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
+    end_process_with_its_threads(stop)
     if role == "server":
         return processes.run_server(definition, configured, stop)
     if role == "worker":
