@@ -222,7 +222,7 @@ def _empty_rules(parts: list[Part]) -> Iterator[Fault]:
     for part in parts:
         rules = part.values.get("rules") if part.kind == "evaluation" else None
         for index, rule in enumerate(rules if isinstance(rules, list) else []):
-            if isinstance(rule, dict) and "at_least" not in rule and "at_most" not in rule:
+            if isinstance(rule, dict) and not rule.keys() & {"at_least", "at_most", "not_worse_by"}:
                 line = part.line_of(f"rules[{index}].metric")
                 yield Fault(line, 1, f"evaluation.rules[{index}]", "has no bound: give at_least or at_most")
 
