@@ -9,7 +9,7 @@ EDITABLE := $(foreach p,$(PACKAGES),-e $(dir $(p)))
 BUF := node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
-.PHONY: bench-curation bench-training bench-training-gpu help setup demo test lint protos up down bench faults faults-slice clean
+.PHONY: bench-curation bench-evaluation bench-training bench-training-gpu help setup demo test lint protos up down bench faults faults-slice clean
 
 help: ## Shows what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lint: setup $(BUF) ## Checks style, types, import rules and protos
 
 bench: setup ## Measures speed and size; prints RESULT lines
 	@$(BIN)/python -m benchmarks.run
+
+bench-evaluation: setup ## Measures evaluation against lm-evaluation-harness; takes ten minutes
+	@$(BIN)/python -m benchmarks.evaluation
 
 bench-training: setup ## Measures training against its rivals; takes ten minutes
 	@$(BIN)/python -m benchmarks.training

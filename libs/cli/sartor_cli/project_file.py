@@ -14,6 +14,7 @@ from sartor_cli.yaml_fields import (
     Fault,
     Id,
     Key,
+    ListOf,
     Reading,
     Reference,
     Section,
@@ -170,6 +171,9 @@ def _resolve(section: Section, values: dict[str, Value], project: str) -> None:
         target = key.to or key.name
         if isinstance(key.kind, Reference) and isinstance(values.get(target), str):
             values[target] = f"projects/{project}/{key.kind.collection}/{values[target]}"
+        elif isinstance(key.kind, ListOf) and isinstance(key.kind.kind, Reference):
+            prefix = f"projects/{project}/{key.kind.kind.collection}"
+            values[target] = [f"{prefix}/{each}" for each in values.get(target) or ()]
 
 
 def _double_names(parts: list[Part]) -> Iterator[Fault]:
