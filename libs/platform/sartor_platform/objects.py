@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ObjectReference", "ObjectStat", "ObjectStore"]
 
 PART_BYTES = 64 * 1024 * 1024
+STREAM_PART_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _GONE = ("NoSuchKey", "NoSuchBucket", "NoSuchObject", "ResourceNotFound")
 
@@ -59,8 +60,11 @@ class ObjectStore:
         return self._put(key, io.BytesIO(data), len(data))
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> ObjectReference:
-        """Store chunks as they come, however many; a few parts of 64 MiB are held in memory at most."""
-        return self._put(key, cast(BinaryIO, _Chunks(chunks)), -1)
+        """Store chunks as they come, up to 156 GiB; a few parts of 16 MiB are held in memory at most.
+
+        They are drawn as fast as the store takes them: a slow store slows the sender down.
+        """
+        return self._put(key, cast(BinaryIO, _Chunks(chunks)), -1, STREAM_PART_BYTES)
 
     def get_file(self, reference: ObjectReference, path: Path) -> Path:
         """Download to `path`, which appears only when the whole object is there and its digest is right.
@@ -164,7 +168,7 @@ class ObjectStore:
                 response.close()
                 response.release_conn()
 
-    def _put(self, key: str, data: BinaryIO, length: int) -> ObjectReference:
+    def _put(self, key: str, data: BinaryIO, length: int, part_bytes: int = PART_BYTES) -> ObjectReference:
         reader = _Hashing(data)
         with _store_errors(self.uri(key)):
             self._minio().put_object(
@@ -172,7 +176,7 @@ class ObjectStore:
                 key,
                 cast(BinaryIO, reader),
                 length,
-                part_size=PART_BYTES,
+                part_size=part_bytes,
                 num_parallel_uploads=2,
             )
         return ObjectReference(self.uri(key), reader.digest.hexdigest(), reader.size)

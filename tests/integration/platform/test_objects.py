@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +45,7 @@ def test_what_is_put_comes_back_with_its_digest(store: ObjectStore, unique_name:
 
 
 def test_an_object_of_several_parts_survives(store: ObjectStore, unique_name: str, tmp_path: Path) -> None:
-    """More than one part of 64 MiB, streamed in and out."""
+    """More than one part, streamed in and out."""
     block = bytes(range(256)) * 4096
     blocks = PART_BYTES // len(block) + 3
     reference = store.put_stream(f"{unique_name}/large", (block for _ in range(blocks)))
@@ -91,3 +97,69 @@ def test_a_store_that_is_away_is_transient_and_a_wrong_key_is_not(settings: Plat
         ObjectStore(replace(settings, s3_secret_key="wrong")).get_bytes(reference)
     assert caught.value.reason == "OBJECT_STORE_REFUSED"
     assert not caught.value.transient
+
+
+class Gate:
+    """Passes bytes on to a server while it is open; what is sent meanwhile waits."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.removeprefix("http://").rpartition(":")
+        self._target = (host, int(port))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        self.open = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(self._target)
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.open.wait()
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.open.set()
+        self._listening.close()
+
+
+def test_a_store_that_takes_nothing_stops_the_sender_and_loses_nothing(
+    settings: PlatformSettings, unique_name: str
+) -> None:
+    """A stream is drawn only as fast as it is stored: what waits in memory does not grow with the stream."""
+    gate = Gate(settings.s3_endpoint)
+    gate.open.set()
+    store = ObjectStore(replace(settings, s3_endpoint=gate.address))
+    store.ensure_bucket()
+    gate.open.clear()
+    chunk, chunks = b"x" * 1024 * 1024, 240
+    drawn: list[int] = []
+
+    def stream() -> Iterator[bytes]:
+        for number in range(chunks):
+            drawn.append(number)
+            yield chunk
+
+    try:
+        with ThreadPoolExecutor(1) as sender:
+            sent = sender.submit(store.put_stream, f"{unique_name}/slow", stream())
+            before = -1
+            while len(drawn) != before:
+                before = len(drawn)
+                time.sleep(1.0)
+            stopped_at = len(drawn)
+            gate.open.set()
+            reference = sent.result(timeout=60)
+    finally:
+        gate.close()
+    assert 0 < stopped_at < chunks / 2
+    assert reference.size_bytes == chunks * len(chunk)
+    assert reference.sha256 == hashlib.sha256(chunk * chunks).hexdigest()
+    store.remove(reference.uri)
