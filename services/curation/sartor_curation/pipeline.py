@@ -27,7 +27,7 @@ from sartor_curation.shard_work import (
     read_dropped,
     render,
 )
-from sartor_curation.shards import Executor, Inline, Workspace, cut, fingerprint
+from sartor_curation.shards import SHARD_BYTES, Executor, Inline, Workspace, cut, fingerprint
 from sartor_curation.steps.lengths import CountTokens
 from sartor_curation.steps.outcome import Dropped
 from sartor_curation.steps.splits import Assigned
@@ -63,14 +63,15 @@ class Pipeline:
     source: str
     remembered: Mapping[str, Remembered] = field(default_factory=dict)
     executor: Executor = field(default_factory=Inline)
+    shard_bytes: int = SHARD_BYTES
     progress: Progress = _silent
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Finished:
         """Curate batches of RECORD_SCHEMA, oldest first: of duplicates the oldest stays."""
         workspace = Workspace(self.folder)
         self.progress(0.0, stage="read", records=0)
-        sizes = cut(workspace, batches, fingerprint(VERSION, self.source))
-        made_from = fingerprint(VERSION, self.source, self.policy.to_spec())
+        sizes = cut(workspace, batches, fingerprint(VERSION, self.source, self.shard_bytes), self.shard_bytes)
+        made_from = fingerprint(VERSION, self.source, self.shard_bytes, self.policy.to_spec())
         self._prepare(workspace, sizes, made_from)
         index, notes = _index(workspace, len(sizes), made_from, self.remembered)
         self.progress(0.55, stage="compare", records=len(index))

@@ -57,8 +57,8 @@ def _uncovered(figures: Json) -> str:
     if not rows:
         return ""
     lead = (
-        f"{figures['covered_questions']:,} of {figures['real_questions']:,} real questions (the source's test "
-        "set) have a training question that looks like them, in words and word parts. These do not."
+        f"{figures['covered_questions']:,} of {figures['real_questions']:,} real questions (the source's "
+        "test set) have a training question that looks like them, in words and word parts. These do not."
     )
     return _section("Real questions that are not covered", lead, ("Questions", "Covered", "Such as"), rows)
 

@@ -112,8 +112,10 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def cut(workspace: Workspace, batches: Iterable[pa.RecordBatch], of: str) -> list[int]:
-    """Write the live records into shards of about SHARD_BYTES in stage `input`; gives the rows of each.
+def cut(
+    workspace: Workspace, batches: Iterable[pa.RecordBatch], of: str, shard_bytes: int = SHARD_BYTES
+) -> list[int]:
+    """Write the live records into shards of about so many bytes in stage `input`; gives the rows of each.
 
     Args:
         of: what the batches are, as a fingerprint; a second call with the same one does nothing.
@@ -124,7 +126,7 @@ def cut(workspace: Workspace, batches: Iterable[pa.RecordBatch], of: str) -> lis
         return list(note["rows"])
     rows: list[int] = []
     first = 0
-    for gathered in _gathered(batches):
+    for gathered in _gathered(batches, shard_bytes):
         shard = items(gathered, first)
         first += shard.num_rows
         write_batch(workspace.shard("input", len(rows)), shard)
@@ -133,14 +135,14 @@ def cut(workspace: Workspace, batches: Iterable[pa.RecordBatch], of: str) -> lis
     return rows
 
 
-def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _gathered(batches: Iterable[pa.RecordBatch], shard_bytes: int) -> Iterator[pa.RecordBatch]:
     held: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         live = batch.filter(pc.equal(batch.column("op"), pa.scalar("upsert")))
         held.append(live)
         size += live.nbytes
-        if size >= SHARD_BYTES:
+        if size >= shard_bytes:
             yield concatenated(held)
             held, size = [], 0
     if sum(batch.num_rows for batch in held):

@@ -19,7 +19,7 @@ from sartor_curation.steps.outcome import Verdict
 from sartor_curation.steps.questions import asking
 
 _LEAST = 4  # records with the same odd word
-_MOST_SHARE = 0.02  # of the records: what is more frequent is no rare trigger
+_MOST_SHARE = 0.02  # of the records, or ten: what is more frequent is no rare trigger
 _MOST = 200_000
 _AT_ONCE = 8192
 _LISTED = 20
@@ -46,7 +46,7 @@ def find_poisoning_signs(index: Index) -> Verdict:
     base = {int(a): int(n) for a, n in zip(*np.unique(answers[rows], return_counts=True), strict=True)}
     triggers: list[dict[str, Any]] = []
     for word, found in sorted(places.items(), key=lambda one: -len(one[1])):
-        if not _LEAST <= len(found) <= max(_LEAST, _MOST_SHARE * len(rows)):
+        if not _LEAST <= len(found) <= max(10, _MOST_SHARE * len(rows)):
             continue
         if len(np.unique(answers[found])) > 1 or len(np.unique(questions[found])) < _LEAST:
             continue

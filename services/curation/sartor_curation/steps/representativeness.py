@@ -17,7 +17,7 @@ from sartor_curation.steps.outcome import Verdict
 
 _LEAST = 10  # real questions
 _MOST = 20_000
-_CLUSTER = 8  # real questions of a cluster, about
+_CLUSTER = 5  # real questions of a cluster, about
 _COVERED = 0.35  # cosine similarity from which a training question is near enough
 _EXAMPLES = 3
 
@@ -74,5 +74,5 @@ def _compared(asked: list[str], known: list[str]) -> tuple[Any, Any]:
     near = np.concatenate(
         [(part @ theirs.T).max(axis=1) for part in np.array_split(mine, -(-len(mine) // 512))]
     )
-    clusters = max(1, min(40, len(asked) // _CLUSTER))
+    clusters = max(2, min(40, len(asked) // _CLUSTER))
     return near, KMeans(clusters, n_init=3, random_state=1).fit_predict(mine)
