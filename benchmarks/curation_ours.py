@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 from sartor_curation.curation_job import write_splits
 from sartor_curation.pipeline import Pipeline
-from sartor_curation.plan import OPTIONAL
-from sartor_curation.policy import Policy, Preset
+from sartor_curation.policy import OPTIONAL, Policy, Preset
 from sartor_curation.shards import Processes
 from sartor_datasets.arrow import RECORD_SCHEMA
 

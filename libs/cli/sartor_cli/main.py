@@ -40,6 +40,7 @@ COMMANDS = (
     Command("chat", "chat", "chat", "Talk to a deployed model."),
     Command("rollback", "chat", "rollback", "Put the revision before the live one back."),
     Command("reports", "reports", "reports", "Download the reports of a run as HTML."),
+    Command("compare", "compare", "compare", "Show what changed between two curations."),
     Command("dlq", "dlq", "app", "Show, replay or drop events that could not be handled.", group=True),
     Command("logs", "stack_commands", "logs", "Show the log of a process."),
     Command("down", "stack_commands", "down", "Stop the stack of this folder; its data stays."),

@@ -47,14 +47,14 @@ def download_reports(sartor: Sartor, run: Run, folder: Path) -> list[Path]:
     """Writes the run's reports into the folder and returns their paths, pages first."""
     folder.mkdir(parents=True, exist_ok=True)
     store = object_store(sartor)
-    return [_download(store, reference, folder / name) for name, reference in _references(run)]
+    return [download(store, reference, folder / name) for name, reference in _references(run)]
 
 
 def _references(run: Run) -> Iterator[tuple[str, Any]]:
-    for field, ending in (("report_page", "html"), ("report", "json")):
+    for field, ending in (("report_page", "html"), ("report", "json"), ("card", "md")):
         for kind, resources in (("curation", run.curations), ("evaluation", run.evaluations)):
             for each in resources:
-                if each.HasField(field):
+                if field in each.DESCRIPTOR.fields_by_name and each.HasField(field):
                     suffix = f"-{last(each.name)}" if len(resources) > 1 else ""
                     yield f"{kind}{suffix}.{ending}", getattr(each, field)
 
@@ -72,7 +72,8 @@ def object_store(sartor: Sartor) -> Minio:
     )
 
 
-def _download(store: Minio, reference: Any, path: Path) -> Path:
+def download(store: Minio, reference: Any, path: Path) -> Path:
+    """Write an object, verified, to the path and return it."""
     bucket, _, key = reference.uri.removeprefix("s3://").partition("/")
     try:
         answer = store.get_object(bucket, key)

@@ -19,6 +19,7 @@ from sartor_datasets.parquet import RecordsWriter
 from sartor_datasets.snapshots import SnapshotCorrupt, read_snapshot
 from sartor_platform.errors import DataLoss
 
+from sartor_curation.dataset_card import render_card
 from sartor_curation.index import Remembered
 from sartor_curation.pipeline import Finished, Pipeline
 from sartor_curation.policy import Policy
@@ -41,7 +42,7 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
     """Read what was staged in `folder`, curate it, and leave the results there.
 
     Leaves: {split}.parquet, dropped.parquet, dropped.jsonl and splits.jsonl for the database, report.json,
-    report.html.
+    report.html, card.md.
     """
     manifest = SnapshotManifest.from_json(Path(task["snapshot_manifest"]).read_bytes())
     remembered = dict(_remembered(folder))
@@ -126,6 +127,7 @@ def _write_report(folder: Path, report: CurationReport) -> None:
     as_json = report.to_json()
     (folder / "report.json").write_bytes(as_json)
     (folder / "report.html").write_text(render(json.loads(as_json)), encoding="utf-8")
+    (folder / "card.md").write_text(render_card(json.loads(as_json)), encoding="utf-8")
 
 
 def _write_dropped(folder: Path, finished: Finished) -> None:

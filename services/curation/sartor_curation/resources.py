@@ -62,6 +62,8 @@ class Result:
     dropped_by_reason: Mapping[str, int]
     kept_by_split: Mapping[str, int]
     training_tokens: int
+    card: ObjectReference | None = None
+    """None where an earlier release curated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

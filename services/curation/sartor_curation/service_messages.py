@@ -124,6 +124,8 @@ def curation_message(curation: Curation, job: Job | None) -> curation_pb2.Curati
     if result is not None:
         for field in ("manifest", "report", "report_page", "dropped"):
             getattr(message, field).CopyFrom(reference_message(getattr(result, field)))
+        if result.card is not None:
+            message.card.CopyFrom(reference_message(result.card))
         message.input_count = result.input_count
         message.kept_count = result.kept_count
         message.dropped_count = result.dropped_count

@@ -249,4 +249,6 @@ def _result(stored: dict[str, Any] | None) -> Result | None:
     objects = {
         name: ObjectReference(**stored[name]) for name in ("manifest", "report", "report_page", "dropped")
     }
+    if stored.get("card"):
+        objects["card"] = ObjectReference(**stored["card"])
     return Result(**{**stored, **objects})

@@ -97,6 +97,7 @@ def finish_curation(context: JobContext, result: dict[str, Any]) -> Accept:
         report=context.put(folder / "report.json", "report.json"),
         report_page=context.put(folder / "report.html", "report.html"),
         dropped=context.put(folder / "dropped.parquet", "dropped.parquet"),
+        card=context.put(folder / "card.md", "card.md"),
         **result,
     )
 

@@ -41,16 +41,8 @@ class UntilKilled:
 def records() -> list[Record]:
     faulty = [
         chat("empty", "What is this?", " "),
-        chat(
-            "copy",
-            "How do I reset the password of my account",
-            "Open the sign-in page and choose Forgot password!",
-        ),
-        chat(
-            "far",
-            "Où est ma commande ? Je l'attends depuis deux semaines.",
-            "Elle arrivera demain matin chez vous.",
-        ),
+        chat("copy", TOPICS[0][0].rstrip("?"), TOPICS[0][1].rstrip(".") + "!"),
+        chat("far", "Où est ma commande depuis deux semaines ?", "Elle arrivera demain matin chez vous."),
         chat("mail", "Who answers eva.kern@example.de these days?", "The team for partners does."),
     ]
     return [*desk(), *many(), *faulty]

@@ -27,7 +27,7 @@ from sartor.common.v1 import job_status_pb2 as sartor_dot_common_dot_v1_dot_job_
 from sartor.common.v1 import object_reference_pb2 as sartor_dot_common_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sartor/curation/v1/curation.proto\x12\x12sartor.curation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\"\x90\x06\n\x08\x43uration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x03 \x01(\x05\x12\x10\n\x08snapshot\x18\x04 \x01(\t\x12(\n\x03job\x18\x05 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x33\n\x08manifest\x18\x06 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x31\n\x06report\x18\x07 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x36\n\x0breport_page\x18\x08 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x32\n\x07\x64ropped\x18\t \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x13\n\x0binput_count\x18\n \x01(\x03\x12\x12\n\nkept_count\x18\x0b \x01(\x03\x12\x15\n\rdropped_count\x18\x0c \x01(\x03\x12L\n\x11\x64ropped_by_reason\x18\r \x03(\x0b\x32\x31.sartor.curation.v1.Curation.DroppedByReasonEntry\x12\x44\n\rkept_by_split\x18\x0e \x03(\x0b\x32-.sartor.curation.v1.Curation.KeptBySplitEntry\x12\x17\n\x0ftraining_tokens\x18\x0f \x01(\x03\x12\x0b\n\x03run\x18\x10 \x01(\t\x12\x12\n\ngeneration\x18\x11 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x13 \x01(\t\x1a\x36\n\x14\x44roppedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x32\n\x10KeptBySplitEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x87\x01\n\rDroppedRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x12\n\nrecord_key\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0f\n\x07\x65xcerpt\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sartor/curation/v1/curation.proto\x12\x12sartor.curation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!sartor/common/v1/job_status.proto\x1a\'sartor/common/v1/object_reference.proto\"\xc1\x06\n\x08\x43uration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x03 \x01(\x05\x12\x10\n\x08snapshot\x18\x04 \x01(\t\x12(\n\x03job\x18\x05 \x01(\x0b\x32\x1b.sartor.common.v1.JobStatus\x12\x33\n\x08manifest\x18\x06 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x31\n\x06report\x18\x07 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x36\n\x0breport_page\x18\x08 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x32\n\x07\x64ropped\x18\t \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x13\n\x0binput_count\x18\n \x01(\x03\x12\x12\n\nkept_count\x18\x0b \x01(\x03\x12\x15\n\rdropped_count\x18\x0c \x01(\x03\x12L\n\x11\x64ropped_by_reason\x18\r \x03(\x0b\x32\x31.sartor.curation.v1.Curation.DroppedByReasonEntry\x12\x44\n\rkept_by_split\x18\x0e \x03(\x0b\x32-.sartor.curation.v1.Curation.KeptBySplitEntry\x12\x17\n\x0ftraining_tokens\x18\x0f \x01(\x03\x12\x0b\n\x03run\x18\x10 \x01(\t\x12\x12\n\ngeneration\x18\x11 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x13 \x01(\t\x12/\n\x04\x63\x61rd\x18\x14 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x1a\x36\n\x14\x44roppedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x32\n\x10KeptBySplitEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x87\x01\n\rDroppedRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x12\n\nrecord_key\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0f\n\x07\x65xcerpt\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CURATION_KEPTBYSPLITENTRY']._loaded_options = None
   _globals['_CURATION_KEPTBYSPLITENTRY']._serialized_options = b'8\001'
   _globals['_CURATION']._serialized_start=167
-  _globals['_CURATION']._serialized_end=951
-  _globals['_CURATION_DROPPEDBYREASONENTRY']._serialized_start=845
-  _globals['_CURATION_DROPPEDBYREASONENTRY']._serialized_end=899
-  _globals['_CURATION_KEPTBYSPLITENTRY']._serialized_start=901
-  _globals['_CURATION_KEPTBYSPLITENTRY']._serialized_end=951
-  _globals['_DROPPEDRECORD']._serialized_start=954
-  _globals['_DROPPEDRECORD']._serialized_end=1089
+  _globals['_CURATION']._serialized_end=1000
+  _globals['_CURATION_DROPPEDBYREASONENTRY']._serialized_start=894
+  _globals['_CURATION_DROPPEDBYREASONENTRY']._serialized_end=948
+  _globals['_CURATION_KEPTBYSPLITENTRY']._serialized_start=950
+  _globals['_CURATION_KEPTBYSPLITENTRY']._serialized_end=1000
+  _globals['_DROPPEDRECORD']._serialized_start=1003
+  _globals['_DROPPEDRECORD']._serialized_end=1138
 # @@protoc_insertion_point(module_scope)

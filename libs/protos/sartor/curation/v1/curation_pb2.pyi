@@ -86,6 +86,7 @@ class Curation(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
+    CARD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/curations/{curation}"."""
     policy: _builtins.str
@@ -140,6 +141,10 @@ class Curation(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def card(self) -> _object_reference_pb2.ObjectReference:
+        """The dataset card (Markdown)."""
+
     def __init__(
         self,
         *,
@@ -162,10 +167,11 @@ class Curation(_message.Message):
         generation: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
+        card: _object_reference_pb2.ObjectReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dropped", b"dropped", "job", b"job", "manifest", b"manifest", "report", b"report", "report_page", b"report_page"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "create_time", b"create_time", "dropped", b"dropped", "job", b"job", "manifest", b"manifest", "report", b"report", "report_page", b"report_page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "dropped", b"dropped", "dropped_by_reason", b"dropped_by_reason", "dropped_count", b"dropped_count", "generation", b"generation", "input_count", b"input_count", "job", b"job", "kept_by_split", b"kept_by_split", "kept_count", b"kept_count", "manifest", b"manifest", "name", b"name", "policy", b"policy", "policy_revision", b"policy_revision", "report", b"report", "report_page", b"report_page", "run", b"run", "snapshot", b"snapshot", "training_tokens", b"training_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "create_time", b"create_time", "created_by", b"created_by", "dropped", b"dropped", "dropped_by_reason", b"dropped_by_reason", "dropped_count", b"dropped_count", "generation", b"generation", "input_count", b"input_count", "job", b"job", "kept_by_split", b"kept_by_split", "kept_count", b"kept_count", "manifest", b"manifest", "name", b"name", "policy", b"policy", "policy_revision", b"policy_revision", "report", b"report", "report_page", b"report_page", "run", b"run", "snapshot", b"snapshot", "training_tokens", b"training_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
