@@ -19,7 +19,7 @@ NamedObjects = Callable[[Connection, str], Collection[str]]
 """The URIs that the service's rows name under a prefix: `(connection, uri of the prefix)`."""
 
 TICK_SECONDS = 60.0
-_BATCH = 50
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,11 @@ def sweep(runtime: Runtime, named: NamedObjects, grace_seconds: float) -> int:
     for job in _ended(runtime, grace_seconds):
         try:
             count = _sweep_job(runtime, job, named)
-        except SartorError as error:  # the store is away: the next tick goes on
+        except SartorError as error:
             log.get().warning("attempts.not_swept", job=job.id, error=error.message)
-            return removed
+            if error.transient:  # the store is away: the next tick goes on
+                return removed
+            continue
         with runtime.database.transaction() as tx:
             tx.connection.execute(text("UPDATE jobs SET sweep_time = now() WHERE id = :id"), {"id": job.id})
         if count:
