@@ -121,9 +121,7 @@ def add(
         "key": record.key,
         "value": record.value,
         "headers": json.dumps([[_storable(key), _base64(value)] for key, value in record.headers]),
-        "record_time": datetime.fromtimestamp(
-            min(max(record.timestamp, 0) / 1000, events.LAST_SECOND), UTC
-        ),
+        "record_time": datetime.fromtimestamp(min(max(record.timestamp, 0) / 1000, events.LAST_SECOND), UTC),
         "event_id": _storable(event.id) if event else "",
         "event_source": _storable(event.source) if event else "",
         "event_type": _storable(event.type) if event else "",
