@@ -67,7 +67,8 @@ def quote(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
         from sartor_training.quoting import quoted
 
         device = start_torch(task)
-        return quoted(sources_of(task, folder), Recipe.from_mapping(task["recipe"]), device, report)
+        recipe = Recipe.from_mapping(task["recipe"])
+        return quoted(sources_of(task, folder), recipe, device, report, float(task.get("trial_seconds", 0)))
 
 
 class _Training:

@@ -16,7 +16,9 @@ _LONGEST_SECONDS = 120.0
 _PAUSE_SECONDS = 0.1
 
 
-def wait_for_quote(database: Database, name: str, context: Any) -> Mapping[str, Any]:
+def wait_for_quote(
+    database: Database, name: str, context: Any, *, at_most_seconds: float = _LONGEST_SECONDS
+) -> Mapping[str, Any]:
     """What the worker measured.
 
     Raises:
@@ -24,7 +26,7 @@ def wait_for_quote(database: Database, name: str, context: Any) -> Mapping[str, 
         Unavailable: QUOTE_NOT_READY where no worker came to it in time; it is not measured any more then.
     """
     left = context.time_remaining()
-    end = time.monotonic() + min(_LONGEST_SECONDS, _LONGEST_SECONDS if left is None else left - 0.5)
+    end = time.monotonic() + min(at_most_seconds, at_most_seconds if left is None else left - 0.5)
     while time.monotonic() < end and context.is_active():
         with database.read() as connection:
             job = job_of(connection, name)

@@ -7,14 +7,18 @@ import gc
 import resource
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
+from sartor_models.chat_format import ChatTokens
 from sartor_models.checkpoints import Checkpoint
+from sartor_models.tokenizer import ChatTokenizer, load_tokenizer
 from sartor_platform.worker import Report
 
 from sartor_training.methods.loop import Training
 from sartor_training.methods.method import Prepared, Sources
+from sartor_training.methods.next_token import NextToken
 from sartor_training.methods.passes import Passes
 from sartor_training.methods.registry import METHODS
 from sartor_training.methods.rows import refusal
@@ -25,7 +29,9 @@ _SECONDS = 12.0
 _OPTIMIZER_BYTES = 12  # a float32 copy and two moments of each taught weight
 
 
-def quoted(sources: Sources, recipe: Recipe, device: str, report: Report) -> dict[str, Any]:
+def quoted(
+    sources: Sources, recipe: Recipe, device: str, report: Report, trial_seconds: float = 0.0
+) -> dict[str, Any]:
     """Prepare the training as it would be, run some of its steps, and scale them up.
 
     The steps chosen are spread over the batches' sizes, the largest among them, so that peak memory is seen.
@@ -48,6 +54,7 @@ def quoted(sources: Sources, recipe: Recipe, device: str, report: Report) -> dic
     report(0.4, stage="calibrating")
     tokens_per_second, peak = _calibrate(prepared, training, device)
     validation = _validation_seconds(prepared, training, tokens_per_second)
+    trial = _trial(prepared, sources, tokens_per_second * trial_seconds, report) if trial_seconds else {}
     taught = sum(parameter.numel() for parameter in prepared.parameters.values())
     audit = prepared.audit
     return {
@@ -59,6 +66,7 @@ def quoted(sources: Sources, recipe: Recipe, device: str, report: Report) -> dic
         "peak_memory_bytes": peak,
         "disk_bytes": _disk_bytes(sources, taught),
         "device": device,
+        "trial": trial,
         "audit": {
             "rows": audit.rows,
             "supervised_share": audit.supervised_tokens / max(audit.tokens, 1),
@@ -95,6 +103,42 @@ def _calibrate(prepared: Prepared, training: Training, device: str) -> tuple[flo
             break
     gc.collect()
     return tokens / seconds, _peak_bytes(device)
+
+
+def _trial(prepared: Prepared, sources: Sources, tokens: float, report: Report) -> dict[str, float]:
+    """A short training, judged before and after on the validation rows: in nats a character where text is
+    learned, so
+    that models with other tokenizers compare."""
+    report(0.6, stage="trying")
+    budget = max(int(tokens), 2 * prepared.recipe.fitted(0, "cpu").tokens_per_batch)
+    recipe = replace(prepared.recipe, max_training_tokens=budget, validations_per_epoch=1)
+    training = Training(
+        prepared.model,
+        prepared.parameters,
+        prepared.objective,
+        prepared.train,
+        prepared.validation,
+        recipe,
+        _Nobody(),
+    )
+    metrics = training.run().metrics
+    scale = tokens_per_character = 1.0
+    if isinstance(prepared.objective, NextToken) and prepared.validation:
+        tokenizer = load_tokenizer(sources.base)
+        learned = sum(sum(row.supervised[1:]) for row in prepared.validation)
+        characters = sum(len(_learned_text(tokenizer, row)) for row in prepared.validation)
+        scale = learned / max(characters, 1)
+        tokens_per_character = scale
+    return {
+        "initial_loss": metrics.get("initial_validation_loss", 0.0) * scale,
+        "loss": metrics.get("validation_loss", metrics["training_loss"]) * scale,
+        "tokens": metrics["tokens"],
+        "tokens_per_character": tokens_per_character,
+    }
+
+
+def _learned_text(tokenizer: ChatTokenizer, row: ChatTokens) -> str:
+    return tokenizer.decode([token for token, on in zip(row.ids, row.supervised, strict=True) if on])
 
 
 def _validation_seconds(prepared: Prepared, training: Training, tokens_per_second: float) -> float:

@@ -24,6 +24,8 @@ from sqlalchemy import Connection
 
 from sartor_training import resources, service_messages
 from sartor_training.quote_wait import wait_for_quote
+from sartor_training.recommendation import advice
+from sartor_training.recommending import recommend
 from sartor_training.resources import BASE_MODEL, MODEL, MODEL_VERSION, PROJECT, TRAINING_JOB, TRAINING_PLAN
 from sartor_training.store import base_models, models, steps, training_jobs
 from sartor_training.usecases import base_models as base_model_cases
@@ -241,6 +243,24 @@ class TrainingService(training_service_pb2_grpc.TrainingServiceServicer):
             lambda: self._job(request.name),
             lambda job: job.job.state in _FINISHED,
             context,
+        )
+
+    def RecommendBaseModels(  # noqa: N802
+        self, request: messages.RecommendBaseModelsRequest, context: Any
+    ) -> messages.RecommendBaseModelsResponse:
+        """Rank base models by short trials."""
+        places = recommend(
+            self._database,
+            project=PROJECT.parse(request.parent, field="parent")["project"],
+            curation=request.curation,
+            candidates=list(request.base_models),
+            recipe=service_messages.recipe_of(request.recipe, "recipe"),
+            trial_seconds=request.trial_seconds,
+            context=context,
+        )
+        return messages.RecommendBaseModelsResponse(
+            recommendations=[service_messages.recommendation_message(place) for place in places],
+            advice=advice(places),
         )
 
     def ListModels(self, request: messages.ListModelsRequest, context: Any) -> messages.ListModelsResponse:  # noqa: N802

@@ -18,6 +18,7 @@ from sartor_platform.errors import FieldViolation, InvalidArgument
 from sartor_platform.jobs import Job, job_status
 from sartor_platform.orders import Order
 
+from sartor_training.recommendation import Ranked
 from sartor_training.resources import (
     Model,
     ModelVersion,
@@ -101,6 +102,20 @@ def quote_message(result: Mapping[str, Any]) -> training_quote_pb2.TrainingQuote
         },
     )  # fmt: skip
     message.duration.FromNanoseconds(int(result["seconds"] * 1e9))
+    return message
+
+
+def recommendation_message(place: Ranked) -> training_quote_pb2.BaseModelRecommendation:
+    """A base model in its place."""
+    tried = place.tried
+    message = training_quote_pb2.BaseModelRecommendation(
+        base_model=tried.base_model, rank=place.rank, reasons=place.reasons, failure=tried.failure
+    )
+    if tried.result is not None:
+        message.initial_loss, message.trial_loss = tried.initial_loss, tried.loss
+        message.trial_tokens = int(tried.result["trial"]["tokens"])
+        message.serving_operations = tried.serving_operations
+        message.quote.CopyFrom(quote_message(tried.result))
     return message
 
 

@@ -161,7 +161,8 @@ def stage_quote(context: JobContext) -> dict[str, Any]:
         ready = wanted and base_models.find_ready(connection, [wanted.base_model]).get(wanted.base_model)
     if not (wanted and curation and ready):
         raise FailedPrecondition("what this quote is about is gone", reason="QUOTE_NOT_FOUND")
-    return staging.task(context, ready.digest, ready.manifest, curation, wanted.recipe)
+    task = staging.task(context, ready.digest, ready.manifest, curation, wanted.recipe)
+    return {**task, "trial_seconds": context.job.payload.get("trial_seconds", 0.0)}
 
 
 def finish_quote(context: JobContext, result: dict[str, Any]) -> Accept:

@@ -16,8 +16,9 @@ from sartor_training.usecases.training_jobs import WantedJob, resolved_recipe
 _PRIORITY = 10  # somebody waits for it
 
 
-def ask(tx: Transaction, wanted: WantedJob) -> str:
-    """Let a worker measure; returns the quote's name, or empty where curation or base model are not there
+def ask(tx: Transaction, wanted: WantedJob, *, trial_seconds: float = 0.0) -> str:
+    """Let a worker measure, and train for a while where a trial is wanted; returns the quote's name, or
+    empty where curation or base model are not there
     yet."""
     known = base_models.find_curation(tx.connection, wanted.curation)
     if known is None or not base_models.find_ready(tx.connection, [wanted.base_model]):
@@ -34,7 +35,8 @@ def ask(tx: Transaction, wanted: WantedJob) -> str:
             recipe=recipe,
         ),
     )
-    tx.enqueue(QUOTE, resource=name, project=wanted.project, priority=_PRIORITY)
+    payload = {"trial_seconds": trial_seconds}
+    tx.enqueue(QUOTE, resource=name, project=wanted.project, priority=_PRIORITY, payload=payload)
     return name
 
 

@@ -173,3 +173,61 @@ class LabelSpan(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelSpan: _TypeAlias = LabelSpan  # noqa: Y015
+
+@_typing.final
+class BaseModelRecommendation(_message.Message):
+    """How a base model did in a short trial on the data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    INITIAL_LOSS_FIELD_NUMBER: _builtins.int
+    TRIAL_LOSS_FIELD_NUMBER: _builtins.int
+    TRIAL_TOKENS_FIELD_NUMBER: _builtins.int
+    SERVING_OPERATIONS_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    base_model: _builtins.str
+    """"projects/{project}/baseModels/{base_model}"."""
+    rank: _builtins.int
+    """Counts from 1."""
+    initial_loss: _builtins.float
+    """Validation loss before the trial: nats a character of learned text, or the method's own loss."""
+    trial_loss: _builtins.float
+    """The same after it."""
+    trial_tokens: _builtins.int
+    """Tokens that the trial learned from."""
+    serving_operations: _builtins.float
+    """Operations that serving needs for a character of text: twice the parameters, by the tokens a character takes."""
+    failure: _builtins.str
+    """Why it could not be tried, or empty."""
+    @_builtins.property
+    def quote(self) -> Global___TrainingQuote:
+        """What the whole training would take."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it stands where it stands."""
+
+    def __init__(
+        self,
+        *,
+        base_model: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        initial_loss: _builtins.float = ...,
+        trial_loss: _builtins.float = ...,
+        trial_tokens: _builtins.int = ...,
+        serving_operations: _builtins.float = ...,
+        quote: Global___TrainingQuote | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        failure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quote", b"quote"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "failure", b"failure", "initial_loss", b"initial_loss", "quote", b"quote", "rank", b"rank", "reasons", b"reasons", "serving_operations", b"serving_operations", "trial_loss", b"trial_loss", "trial_tokens", b"trial_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaseModelRecommendation: _TypeAlias = BaseModelRecommendation  # noqa: Y015

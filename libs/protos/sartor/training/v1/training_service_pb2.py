@@ -25,61 +25,66 @@ _sym_db = _symbol_database.Default()
 from sartor.training.v1 import base_model_pb2 as sartor_dot_training_dot_v1_dot_base__model__pb2
 from sartor.training.v1 import training_job_pb2 as sartor_dot_training_dot_v1_dot_training__job__pb2
 from sartor.training.v1 import training_plan_pb2 as sartor_dot_training_dot_v1_dot_training__plan__pb2
+from sartor.training.v1 import training_quote_pb2 as sartor_dot_training_dot_v1_dot_training__quote__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)sartor/training/v1/training_service.proto\x12\x12sartor.training.v1\x1a#sartor/training/v1/base_model.proto\x1a%sartor/training/v1/training_job.proto\x1a&sartor/training/v1/training_plan.proto\"\x89\x01\n\x15\x41pplyBaseModelRequest\x12\x31\n\nbase_model\x18\x01 \x01(\x0b\x32\x1d.sartor.training.v1.BaseModel\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x15ListBaseModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x16ListBaseModelsResponse\x12\x32\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x1d.sartor.training.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x18\x41pplyTrainingPlanRequest\x12\x37\n\rtraining_plan\x18\x01 \x01(\x0b\x32 .sartor.training.v1.TrainingPlan\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"&\n\x16GetTrainingPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListTrainingPlansRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x19ListTrainingPlansResponse\x12\x38\n\x0etraining_plans\x18\x01 \x03(\x0b\x32 .sartor.training.v1.TrainingPlan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8c\x01\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x35\n\x0ctraining_job\x18\x02 \x01(\x0b\x32\x1f.sartor.training.v1.TrainingJob\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"`\n\x17ListTrainingJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"k\n\x18ListTrainingJobsResponse\x12\x36\n\rtraining_jobs\x18\x01 \x03(\x0b\x32\x1f.sartor.training.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x17PauseTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x18ResumeTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListTrainingStepsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x19ListTrainingStepsResponse\x12\x38\n\x0etraining_steps\x18\x01 \x03(\x0b\x32 .sartor.training.v1.TrainingStep\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x11ListModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.sartor.training.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"a\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"n\n\x19ListModelVersionsResponse\x12\x38\n\x0emodel_versions\x18\x01 \x03(\x0b\x32 .sartor.training.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc7\r\n\x0fTrainingService\x12Z\n\x0e\x41pplyBaseModel\x12).sartor.training.v1.ApplyBaseModelRequest\x1a\x1d.sartor.training.v1.BaseModel\x12V\n\x0cGetBaseModel\x12\'.sartor.training.v1.GetBaseModelRequest\x1a\x1d.sartor.training.v1.BaseModel\x12g\n\x0eListBaseModels\x12).sartor.training.v1.ListBaseModelsRequest\x1a*.sartor.training.v1.ListBaseModelsResponse\x12\x63\n\x11\x41pplyTrainingPlan\x12,.sartor.training.v1.ApplyTrainingPlanRequest\x1a .sartor.training.v1.TrainingPlan\x12_\n\x0fGetTrainingPlan\x12*.sartor.training.v1.GetTrainingPlanRequest\x1a .sartor.training.v1.TrainingPlan\x12p\n\x11ListTrainingPlans\x12,.sartor.training.v1.ListTrainingPlansRequest\x1a-.sartor.training.v1.ListTrainingPlansResponse\x12\x62\n\x11\x43reateTrainingJob\x12,.sartor.training.v1.CreateTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12\\\n\x0eGetTrainingJob\x12).sartor.training.v1.GetTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12m\n\x10ListTrainingJobs\x12+.sartor.training.v1.ListTrainingJobsRequest\x1a,.sartor.training.v1.ListTrainingJobsResponse\x12\x62\n\x11\x43\x61ncelTrainingJob\x12,.sartor.training.v1.CancelTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12`\n\x10PauseTrainingJob\x12+.sartor.training.v1.PauseTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12\x62\n\x11ResumeTrainingJob\x12,.sartor.training.v1.ResumeTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12p\n\x11ListTrainingSteps\x12,.sartor.training.v1.ListTrainingStepsRequest\x1a-.sartor.training.v1.ListTrainingStepsResponse\x12\x62\n\x10WatchTrainingJob\x12+.sartor.training.v1.WatchTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob0\x01\x12[\n\nListModels\x12%.sartor.training.v1.ListModelsRequest\x1a&.sartor.training.v1.ListModelsResponse\x12_\n\x0fGetModelVersion\x12*.sartor.training.v1.GetModelVersionRequest\x1a .sartor.training.v1.ModelVersion\x12p\n\x11ListModelVersions\x12,.sartor.training.v1.ListModelVersionsRequest\x1a-.sartor.training.v1.ListModelVersionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)sartor/training/v1/training_service.proto\x12\x12sartor.training.v1\x1a#sartor/training/v1/base_model.proto\x1a%sartor/training/v1/training_job.proto\x1a&sartor/training/v1/training_plan.proto\x1a\'sartor/training/v1/training_quote.proto\"\x89\x01\n\x15\x41pplyBaseModelRequest\x12\x31\n\nbase_model\x18\x01 \x01(\x0b\x32\x1d.sartor.training.v1.BaseModel\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x15ListBaseModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x16ListBaseModelsResponse\x12\x32\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x1d.sartor.training.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x18\x41pplyTrainingPlanRequest\x12\x37\n\rtraining_plan\x18\x01 \x01(\x0b\x32 .sartor.training.v1.TrainingPlan\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"&\n\x16GetTrainingPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListTrainingPlansRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x19ListTrainingPlansResponse\x12\x38\n\x0etraining_plans\x18\x01 \x03(\x0b\x32 .sartor.training.v1.TrainingPlan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8c\x01\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x35\n\x0ctraining_job\x18\x02 \x01(\x0b\x32\x1f.sartor.training.v1.TrainingJob\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"`\n\x17ListTrainingJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"k\n\x18ListTrainingJobsResponse\x12\x36\n\rtraining_jobs\x18\x01 \x03(\x0b\x32\x1f.sartor.training.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x17PauseTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x18ResumeTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListTrainingStepsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x19ListTrainingStepsResponse\x12\x38\n\x0etraining_steps\x18\x01 \x03(\x0b\x32 .sartor.training.v1.TrainingStep\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xad\x01\n\x1aRecommendBaseModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x63uration\x18\x02 \x01(\t\x12\x13\n\x0b\x62\x61se_models\x18\x03 \x03(\t\x12*\n\x06recipe\x18\x04 \x01(\x0b\x32\x1a.sartor.training.v1.Recipe\x12\x1a\n\rtrial_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_trial_seconds\"s\n\x1bRecommendBaseModelsResponse\x12\x44\n\x0frecommendations\x18\x01 \x03(\x0b\x32+.sartor.training.v1.BaseModelRecommendation\x12\x0e\n\x06\x61\x64vice\x18\x02 \x01(\t\"\'\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x11ListModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.sartor.training.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"a\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"n\n\x19ListModelVersionsResponse\x12\x38\n\x0emodel_versions\x18\x01 \x03(\x0b\x32 .sartor.training.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbf\x0e\n\x0fTrainingService\x12Z\n\x0e\x41pplyBaseModel\x12).sartor.training.v1.ApplyBaseModelRequest\x1a\x1d.sartor.training.v1.BaseModel\x12V\n\x0cGetBaseModel\x12\'.sartor.training.v1.GetBaseModelRequest\x1a\x1d.sartor.training.v1.BaseModel\x12g\n\x0eListBaseModels\x12).sartor.training.v1.ListBaseModelsRequest\x1a*.sartor.training.v1.ListBaseModelsResponse\x12\x63\n\x11\x41pplyTrainingPlan\x12,.sartor.training.v1.ApplyTrainingPlanRequest\x1a .sartor.training.v1.TrainingPlan\x12_\n\x0fGetTrainingPlan\x12*.sartor.training.v1.GetTrainingPlanRequest\x1a .sartor.training.v1.TrainingPlan\x12p\n\x11ListTrainingPlans\x12,.sartor.training.v1.ListTrainingPlansRequest\x1a-.sartor.training.v1.ListTrainingPlansResponse\x12\x62\n\x11\x43reateTrainingJob\x12,.sartor.training.v1.CreateTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12\\\n\x0eGetTrainingJob\x12).sartor.training.v1.GetTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12m\n\x10ListTrainingJobs\x12+.sartor.training.v1.ListTrainingJobsRequest\x1a,.sartor.training.v1.ListTrainingJobsResponse\x12\x62\n\x11\x43\x61ncelTrainingJob\x12,.sartor.training.v1.CancelTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12`\n\x10PauseTrainingJob\x12+.sartor.training.v1.PauseTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12\x62\n\x11ResumeTrainingJob\x12,.sartor.training.v1.ResumeTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob\x12p\n\x11ListTrainingSteps\x12,.sartor.training.v1.ListTrainingStepsRequest\x1a-.sartor.training.v1.ListTrainingStepsResponse\x12\x62\n\x10WatchTrainingJob\x12+.sartor.training.v1.WatchTrainingJobRequest\x1a\x1f.sartor.training.v1.TrainingJob0\x01\x12v\n\x13RecommendBaseModels\x12..sartor.training.v1.RecommendBaseModelsRequest\x1a/.sartor.training.v1.RecommendBaseModelsResponse\x12[\n\nListModels\x12%.sartor.training.v1.ListModelsRequest\x1a&.sartor.training.v1.ListModelsResponse\x12_\n\x0fGetModelVersion\x12*.sartor.training.v1.GetModelVersionRequest\x1a .sartor.training.v1.ModelVersion\x12p\n\x11ListModelVersions\x12,.sartor.training.v1.ListModelVersionsRequest\x1a-.sartor.training.v1.ListModelVersionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.training.v1.training_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPLYBASEMODELREQUEST']._serialized_start=182
-  _globals['_APPLYBASEMODELREQUEST']._serialized_end=319
-  _globals['_GETBASEMODELREQUEST']._serialized_start=321
-  _globals['_GETBASEMODELREQUEST']._serialized_end=356
-  _globals['_LISTBASEMODELSREQUEST']._serialized_start=358
-  _globals['_LISTBASEMODELSREQUEST']._serialized_end=436
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=438
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=539
-  _globals['_APPLYTRAININGPLANREQUEST']._serialized_start=542
-  _globals['_APPLYTRAININGPLANREQUEST']._serialized_end=688
-  _globals['_GETTRAININGPLANREQUEST']._serialized_start=690
-  _globals['_GETTRAININGPLANREQUEST']._serialized_end=728
-  _globals['_LISTTRAININGPLANSREQUEST']._serialized_start=730
-  _globals['_LISTTRAININGPLANSREQUEST']._serialized_end=811
-  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_start=813
-  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_end=923
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=926
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=1066
-  _globals['_GETTRAININGJOBREQUEST']._serialized_start=1068
-  _globals['_GETTRAININGJOBREQUEST']._serialized_end=1105
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=1107
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=1203
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=1205
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=1312
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=1314
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=1354
-  _globals['_PAUSETRAININGJOBREQUEST']._serialized_start=1356
-  _globals['_PAUSETRAININGJOBREQUEST']._serialized_end=1395
-  _globals['_RESUMETRAININGJOBREQUEST']._serialized_start=1397
-  _globals['_RESUMETRAININGJOBREQUEST']._serialized_end=1437
-  _globals['_LISTTRAININGSTEPSREQUEST']._serialized_start=1439
-  _globals['_LISTTRAININGSTEPSREQUEST']._serialized_end=1520
-  _globals['_LISTTRAININGSTEPSRESPONSE']._serialized_start=1522
-  _globals['_LISTTRAININGSTEPSRESPONSE']._serialized_end=1632
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1634
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=1673
-  _globals['_LISTMODELSREQUEST']._serialized_start=1675
-  _globals['_LISTMODELSREQUEST']._serialized_end=1749
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1751
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1839
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=1841
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=1879
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1881
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1978
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1980
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=2090
-  _globals['_TRAININGSERVICE']._serialized_start=2093
-  _globals['_TRAININGSERVICE']._serialized_end=3828
+  _globals['_APPLYBASEMODELREQUEST']._serialized_start=223
+  _globals['_APPLYBASEMODELREQUEST']._serialized_end=360
+  _globals['_GETBASEMODELREQUEST']._serialized_start=362
+  _globals['_GETBASEMODELREQUEST']._serialized_end=397
+  _globals['_LISTBASEMODELSREQUEST']._serialized_start=399
+  _globals['_LISTBASEMODELSREQUEST']._serialized_end=477
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=479
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=580
+  _globals['_APPLYTRAININGPLANREQUEST']._serialized_start=583
+  _globals['_APPLYTRAININGPLANREQUEST']._serialized_end=729
+  _globals['_GETTRAININGPLANREQUEST']._serialized_start=731
+  _globals['_GETTRAININGPLANREQUEST']._serialized_end=769
+  _globals['_LISTTRAININGPLANSREQUEST']._serialized_start=771
+  _globals['_LISTTRAININGPLANSREQUEST']._serialized_end=852
+  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_start=854
+  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_end=964
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=967
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=1107
+  _globals['_GETTRAININGJOBREQUEST']._serialized_start=1109
+  _globals['_GETTRAININGJOBREQUEST']._serialized_end=1146
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=1148
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=1244
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=1246
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=1353
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=1355
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=1395
+  _globals['_PAUSETRAININGJOBREQUEST']._serialized_start=1397
+  _globals['_PAUSETRAININGJOBREQUEST']._serialized_end=1436
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_start=1438
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_end=1478
+  _globals['_LISTTRAININGSTEPSREQUEST']._serialized_start=1480
+  _globals['_LISTTRAININGSTEPSREQUEST']._serialized_end=1561
+  _globals['_LISTTRAININGSTEPSRESPONSE']._serialized_start=1563
+  _globals['_LISTTRAININGSTEPSRESPONSE']._serialized_end=1673
+  _globals['_RECOMMENDBASEMODELSREQUEST']._serialized_start=1676
+  _globals['_RECOMMENDBASEMODELSREQUEST']._serialized_end=1849
+  _globals['_RECOMMENDBASEMODELSRESPONSE']._serialized_start=1851
+  _globals['_RECOMMENDBASEMODELSRESPONSE']._serialized_end=1966
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1968
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=2007
+  _globals['_LISTMODELSREQUEST']._serialized_start=2009
+  _globals['_LISTMODELSREQUEST']._serialized_end=2083
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2085
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2173
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=2175
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=2213
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=2215
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=2312
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=2314
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=2424
+  _globals['_TRAININGSERVICE']._serialized_start=2427
+  _globals['_TRAININGSERVICE']._serialized_end=4282
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from sartor.training.v1 import base_model_pb2 as _base_model_pb2
 from sartor.training.v1 import training_job_pb2 as _training_job_pb2
 from sartor.training.v1 import training_plan_pb2 as _training_plan_pb2
+from sartor.training.v1 import training_quote_pb2 as _training_quote_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -496,6 +497,78 @@ class ListTrainingStepsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTrainingStepsResponse: _TypeAlias = ListTrainingStepsResponse  # noqa: Y015
+
+@_typing.final
+class RecommendBaseModelsRequest(_message.Message):
+    """Request of RecommendBaseModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    CURATION_FIELD_NUMBER: _builtins.int
+    BASE_MODELS_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
+    TRIAL_SECONDS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"projects/{project}"."""
+    curation: _builtins.str
+    """"projects/{project}/curations/{curation}": the data."""
+    trial_seconds: _builtins.float
+    """Seconds of training that each candidate gets; default 20, at most 300."""
+    @_builtins.property
+    def base_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The candidates; empty takes every prepared base model of the project, at most eight."""
+
+    @_builtins.property
+    def recipe(self) -> _training_plan_pb2.Recipe:
+        """How it would be taught."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        curation: _builtins.str = ...,
+        base_models: _abc.Iterable[_builtins.str] | None = ...,
+        recipe: _training_plan_pb2.Recipe | None = ...,
+        trial_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_trial_seconds", b"_trial_seconds", "recipe", b"recipe", "trial_seconds", b"trial_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trial_seconds", b"_trial_seconds", "base_models", b"base_models", "curation", b"curation", "parent", b"parent", "recipe", b"recipe", "trial_seconds", b"trial_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__trial_seconds: _TypeAlias = _typing.Literal["trial_seconds"]  # noqa: Y015
+    _WhichOneofArgType__trial_seconds: _TypeAlias = _typing.Literal["_trial_seconds", b"_trial_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trial_seconds) -> _WhichOneofReturnType__trial_seconds | None: ...
+
+Global___RecommendBaseModelsRequest: _TypeAlias = RecommendBaseModelsRequest  # noqa: Y015
+
+@_typing.final
+class RecommendBaseModelsResponse(_message.Message):
+    """Answer of RecommendBaseModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOMMENDATIONS_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    advice: _builtins.str
+    """What to do, in a sentence; says so where a good prompt may do without training."""
+    @_builtins.property
+    def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[_training_quote_pb2.BaseModelRecommendation]:
+        """Best first."""
+
+    def __init__(
+        self,
+        *,
+        recommendations: _abc.Iterable[_training_quote_pb2.BaseModelRecommendation] | None = ...,
+        advice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "recommendations", b"recommendations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendBaseModelsResponse: _TypeAlias = RecommendBaseModelsResponse  # noqa: Y015
 
 @_typing.final
 class WatchTrainingJobRequest(_message.Message):

@@ -108,6 +108,11 @@ class TrainingServiceStub:
                 request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.WatchTrainingJobRequest.SerializeToString,
                 response_deserializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
                 _registered_method=True)
+        self.RecommendBaseModels = channel.unary_unary(
+                '/sartor.training.v1.TrainingService/RecommendBaseModels',
+                request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.RecommendBaseModelsRequest.SerializeToString,
+                response_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.RecommendBaseModelsResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/sartor.training.v1.TrainingService/ListModels',
                 request_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.ListModelsRequest.SerializeToString,
@@ -227,6 +232,13 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecommendBaseModels(self, request, context):
+        """Ranks base models for a curation by short trial trainings on a worker: measured on the data itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models of a project.
         """
@@ -320,6 +332,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.WatchTrainingJob,
                     request_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.WatchTrainingJobRequest.FromString,
                     response_serializer=sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'RecommendBaseModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecommendBaseModels,
+                    request_deserializer=sartor_dot_training_dot_v1_dot_training__service__pb2.RecommendBaseModelsRequest.FromString,
+                    response_serializer=sartor_dot_training_dot_v1_dot_training__service__pb2.RecommendBaseModelsResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -716,6 +733,33 @@ class TrainingService:
             '/sartor.training.v1.TrainingService/WatchTrainingJob',
             sartor_dot_training_dot_v1_dot_training__service__pb2.WatchTrainingJobRequest.SerializeToString,
             sartor_dot_training_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendBaseModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.training.v1.TrainingService/RecommendBaseModels',
+            sartor_dot_training_dot_v1_dot_training__service__pb2.RecommendBaseModelsRequest.SerializeToString,
+            sartor_dot_training_dot_v1_dot_training__service__pb2.RecommendBaseModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

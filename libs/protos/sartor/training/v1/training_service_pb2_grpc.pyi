@@ -64,6 +64,8 @@ class TrainingServiceStub:
     """Lists the figures of a job's steps, oldest first."""
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Streams a job at every change until it ends."""
+    RecommendBaseModels: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.RecommendBaseModelsRequest, _training_service_pb2.RecommendBaseModelsResponse]
+    """Ranks base models for a curation by short trial trainings on a worker: measured on the data itself."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListModelsRequest, _training_service_pb2.ListModelsResponse]
     """Lists the models of a project."""
     GetModelVersion: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetModelVersionRequest, _training_job_pb2.ModelVersion]
@@ -104,6 +106,8 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Lists the figures of a job's steps, oldest first."""
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
     """Streams a job at every change until it ends."""
+    RecommendBaseModels: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RecommendBaseModelsRequest, _training_service_pb2.RecommendBaseModelsResponse]  # type: ignore[assignment]
+    """Ranks base models for a curation by short trial trainings on a worker: measured on the data itself."""
     ListModels: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListModelsRequest, _training_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models of a project."""
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetModelVersionRequest, _training_job_pb2.ModelVersion]  # type: ignore[assignment]
@@ -225,6 +229,14 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_job_pb2.TrainingJob], _abc.AsyncIterator[_training_job_pb2.TrainingJob]]:
         """Streams a job at every change until it ends."""
+
+    @_abc_1.abstractmethod
+    def RecommendBaseModels(
+        self,
+        request: _training_service_pb2.RecommendBaseModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.RecommendBaseModelsResponse, _abc.Awaitable[_training_service_pb2.RecommendBaseModelsResponse]]:
+        """Ranks base models for a curation by short trial trainings on a worker: measured on the data itself."""
 
     @_abc_1.abstractmethod
     def ListModels(
