@@ -24,6 +24,7 @@ def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     task = json.loads(sys.stdin.readline())
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in job.py
     try:
         asker = _load(task)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it

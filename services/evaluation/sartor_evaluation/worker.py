@@ -34,7 +34,7 @@ def job_kinds() -> list[JobKind]:
     return [
         JobKind(
             name=JOB,
-            entry="sartor_evaluation.evaluate:evaluate",
+            entry="sartor_evaluation.job:evaluate",
             stage_in=stage_in,
             stage_out=stage_out,
             failed=usecases.evaluation_failed,

@@ -31,7 +31,7 @@ class _Service(BaseHTTPRequestHandler):
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         question = request["messages"][-1]["content"]
-        status, text = (500, "") if "fail" in question else (200, f"So {question[-2]}.")
+        status, text = (500, "") if "fail" in question else (200, f"So {question.rstrip('?').split()[-1]}.")
         body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
