@@ -10,6 +10,8 @@ from typing import Any
 import docx
 import pytest
 from docx.enum.text import WD_BREAK
+from hypothesis import given
+from hypothesis import strategies as st
 from sartor_ingestion.formats import detection, sections
 from sartor_ingestion.formats.rows import FileUnreadable, Row
 from sartor_ingestion.formats.sections import Block, passages, sentences
@@ -46,6 +48,28 @@ def test_nothing_is_lost_and_no_sentence_is_cut() -> None:
     assert all(len(passage.text) <= 400 for passage in found)
     assert " ".join(passage.text for passage in found) == text.strip()
     assert all(p.text.startswith("Satz Nummer") and p.text.endswith("Müller.") for p in found)
+
+
+BLOCKS = st.lists(
+    st.builds(
+        Block,
+        text=st.lists(
+            st.sampled_from(["Ein Wort", "endet.", "Noch", "z. B. eins", "Ja!", "\n"]), max_size=30
+        ).map(" ".join),
+        level=st.sampled_from([0, 0, 0, 1, 2, 3]),
+    ),
+    max_size=12,
+)
+
+
+@given(BLOCKS, st.integers(40, 400))
+def test_whatever_a_document_holds_its_passages_hold_it_in_order(blocks: list[Block], limit: int) -> None:
+    found = list(passages(blocks, limit))
+    words = " ".join(block.text for block in blocks).split()
+    assert " ".join(passage.text for passage in found).split() == words
+    for passage in found:
+        longest = max(len(sentence) for sentence in sentences(passage.text))
+        assert len(passage.text) <= limit or len(list(sentences(passage.text))) == 1 or longest > limit
 
 
 def test_a_sentence_longer_than_a_passage_stays_whole() -> None:
