@@ -132,13 +132,13 @@ def nothing_is_half_written(_page: DatasetLedger, outside: Outside) -> Iterator[
     """What says that it succeeded names everything that it must."""
     for each in (*outside.curations, *outside.evaluations):
         if each.job.state == SUCCEEDED and not each.report.uri:
-            yield f"{each.name} succeeded, but names no report"
+            yield f"HALF: {each.name} succeeded, but names no report"
     for each in outside.curations:
         if each.job.state == SUCCEEDED and not (each.manifest.uri and each.dropped.uri):
-            yield f"{each.name} succeeded, but names no manifest"
+            yield f"HALF: {each.name} succeeded, but names no manifest"
     for each in outside.jobs:
         if (each.job.state == SUCCEEDED) != bool(each.model_version):
-            yield f"{each.name} is {state(each)}, and its version is {each.model_version!r}"
+            yield f"HALF: {each.name} is {state(each)}, and its version is {each.model_version!r}"
 
 
 def no_job_is_orphaned(_page: DatasetLedger, outside: Outside) -> Iterator[str]:

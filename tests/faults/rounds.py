@@ -28,7 +28,7 @@ from tests.faults.world import GRACE_SECONDS, World
 REST_SECONDS = 180.0
 MODEL_REST_SECONDS = 480.0
 SWEPT_SECONDS = GRACE_SECONDS + 2 * TICK_SECONDS
-PERMANENT = ("WENT BACK", "ORDER", "ALTERED", "TWICE: sartor.", "TWICE: event")
+PERMANENT = ("WENT BACK", "ORDER", "ALTERED", "HALF", "TWICE: sartor.", "TWICE: event")
 """How violations begin that no waiting will heal."""
 _FIRST_SNAPSHOT_SECONDS = 8.0
 

@@ -37,6 +37,7 @@ class Database:
             pool_use_lifo=True,
             connect_args=self._connect_args(),
         )
+        self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -49,8 +50,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading; nothing is committed."""
-        with self.engine.connect() as connection:
+        """A connection for reading, all of it at one moment; nothing is committed.
+
+        A resource and its job are two queries: of two moments, they could show a job that has succeeded
+        beside a resource that has nothing to show yet.
+        """
+        with self._reading.connect() as connection:
             self._limit(connection)
             yield connection
 
