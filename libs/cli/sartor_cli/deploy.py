@@ -272,3 +272,35 @@ def bundle(
     console.print(
         f"{last(manifest.settings.revision)} is in {out}: {size:,.1f} MB, signed. Start it: {out}/start.sh"
     )
+
+
+@app.command()
+def manifests(
+    endpoint: Name,
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    namespace: Annotated[str, typer.Option(help="Where it is to run.")] = "sartor-models",
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of a replica.")] = 1,
+    max_replicas: Annotated[int, typer.Option(min=1, help="Most replicas.")] = 4,
+    s3_endpoint: Annotated[str, typer.Option(help="The object store as the cluster reaches it.")] = "",
+    project: Project = "",
+    data_dir: DataDir = Path(".sartor"),
+) -> None:
+    """Write the live revision out for vLLM on Kubernetes: to apply, or to commit for GitOps.
+
+    \b
+    Examples:
+      sartor deploy manifests support --out clusters/prod/support && git add clusters
+    """
+    with Sartor.local(data_dir) as sartor:
+        request = api.RenderTargetRequest(
+            name=f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}",
+            namespace=namespace,
+            gpus=gpus,
+            max_replicas=max_replicas,
+            s3_endpoint=s3_endpoint,
+        )
+        found = sartor.ask(sartor.deployment.RenderTarget, request)
+    out.mkdir(parents=True, exist_ok=True)
+    for each in found.files:
+        (out / Path(each.name).name).write_text(each.content, encoding="utf-8")
+    console.print(f"{len(found.files)} files are in {out}; read its README.md, then: kubectl apply -k {out}")

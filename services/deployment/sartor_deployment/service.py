@@ -11,6 +11,7 @@ from sartor.deployment.v1 import api_key_pb2, deployment_service_pb2_grpc, endpo
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor_platform import idempotency, jobs, listing, orders
 from sartor_platform.errors import FieldViolation, InvalidArgument
+from sartor_platform.names import check_id
 from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
@@ -35,7 +36,8 @@ from sartor_deployment.resources import (
     State,
     check_spec,
 )
-from sartor_deployment.usecases import advice, endpoints, keys, revisions, rollout
+from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget
+from sartor_deployment.usecases import advice, endpoints, keys, render, revisions, rollout
 
 _SETTLED = (
     endpoint_pb2.REVISION_STATE_LIVE,
@@ -241,6 +243,21 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
             options=[option_message(each) for each in options],
             impossible=impossible,
             model_statement=STATEMENT,
+        )
+
+    def RenderTarget(self, request: api.RenderTargetRequest, context: Any) -> api.RenderTargetResponse:
+        """Writes the live revision out for another place."""
+        default = KubernetesTarget()
+        target = KubernetesTarget(
+            namespace=check_id(request.namespace or default.namespace, field="namespace"),
+            gpus=request.gpus or default.gpus,
+            min_replicas=request.min_replicas or default.min_replicas,
+            max_replicas=request.max_replicas or default.max_replicas,
+            s3_endpoint=request.s3_endpoint,
+        )
+        files = render.render_kubernetes(self._runtime, request.name, target)
+        return api.RenderTargetResponse(
+            files=[api.RenderedFile(name=name, content=text) for name, text in files.items()]
         )
 
     def _endpoint(

@@ -16,6 +16,7 @@ from sartor_deployment.build.weights import build
 from sartor_platform.errors import FailedPrecondition
 
 from tests.integration.deployment.conftest import reference_outputs
+from tests.tiny_model import make_tiny_model
 
 CONVERTER = Path(sys.prefix) / "share" / "sartor" / "converter"
 pytestmark = pytest.mark.skipif(not CONVERTER.exists(), reason="the converter is not installed")
@@ -96,3 +97,15 @@ def test_the_choice_is_the_smallest_inside_both_bounds() -> None:
     assert smallest(table, allowed_loss=0.02, top1_agreement=0.97) is table[1]
     assert smallest(table, allowed_loss=0.5, top1_agreement=0.97) is table[3]
     assert smallest(table[3:], allowed_loss=0.02, top1_agreement=0.97) is None
+
+
+def test_an_adapter_of_another_base_is_refused(
+    task: dict[str, Any], adapters: Sequence[Path], tmp_path: Path
+) -> None:
+    """Before anything is converted; the message says what does not fit."""
+    other = make_tiny_model(tmp_path / "other", hidden=64)
+    (tmp_path / "job").mkdir()
+    with pytest.raises(FailedPrecondition) as caught:
+        build({**task, "base": str(other), "quantization": "Q8_0"}, tmp_path / "job", quiet)  # type: ignore[arg-type]
+    assert caught.value.reason == "ADAPTER_INVALID"
+    assert not list((tmp_path / "job").glob("*.gguf"))

@@ -731,3 +731,95 @@ class RevisionTraffic(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevisionTraffic: _TypeAlias = RevisionTraffic  # noqa: Y015
+
+@_typing.final
+class RenderTargetRequest(_message.Message):
+    """Request of RenderTarget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    MIN_REPLICAS_FIELD_NUMBER: _builtins.int
+    MAX_REPLICAS_FIELD_NUMBER: _builtins.int
+    S3_ENDPOINT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    namespace: _builtins.str
+    """Namespace of the manifests; empty is "sartor-models"."""
+    gpus: _builtins.int
+    """GPUs of a replica; 0 is 1."""
+    min_replicas: _builtins.int
+    """Fewest replicas; 0 is 1."""
+    max_replicas: _builtins.int
+    """Most replicas; 0 is 4."""
+    s3_endpoint: _builtins.str
+    """URL of the object store as the cluster reaches it; empty for AWS."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        gpus: _builtins.int = ...,
+        min_replicas: _builtins.int = ...,
+        max_replicas: _builtins.int = ...,
+        s3_endpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpus", b"gpus", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "name", b"name", "namespace", b"namespace", "s3_endpoint", b"s3_endpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderTargetRequest: _TypeAlias = RenderTargetRequest  # noqa: Y015
+
+@_typing.final
+class RenderTargetResponse(_message.Message):
+    """Answer of RenderTarget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenderedFile]:
+        """The files of one folder."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___RenderedFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderTargetResponse: _TypeAlias = RenderTargetResponse  # noqa: Y015
+
+@_typing.final
+class RenderedFile(_message.Message):
+    """One file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name inside the folder."""
+    content: _builtins.str
+    """Its text."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderedFile: _TypeAlias = RenderedFile  # noqa: Y015

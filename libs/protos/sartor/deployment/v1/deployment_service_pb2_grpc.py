@@ -117,6 +117,11 @@ class DeploymentServiceStub:
                 request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetRequest.SerializeToString,
                 response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetResponse.FromString,
                 _registered_method=True)
+        self.RenderTarget = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/RenderTarget',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RenderTargetRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RenderTargetResponse.FromString,
+                _registered_method=True)
         self.SummarizeTraffic = channel.unary_unary(
                 '/sartor.deployment.v1.DeploymentService/SummarizeTraffic',
                 request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficRequest.SerializeToString,
@@ -240,6 +245,13 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderTarget(self, request, context):
+        """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SummarizeTraffic(self, request, context):
         """Sums up what gateways saw of an endpoint.
         """
@@ -329,6 +341,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.RecommendTarget,
                     request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetRequest.FromString,
                     response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetResponse.SerializeToString,
+            ),
+            'RenderTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderTarget,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RenderTargetRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RenderTargetResponse.SerializeToString,
             ),
             'SummarizeTraffic': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizeTraffic,
@@ -769,6 +786,33 @@ class DeploymentService:
             '/sartor.deployment.v1.DeploymentService/RecommendTarget',
             sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetRequest.SerializeToString,
             sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RecommendTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/RenderTarget',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RenderTargetRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.RenderTargetResponse.FromString,
             options,
             channel_credentials,
             insecure,

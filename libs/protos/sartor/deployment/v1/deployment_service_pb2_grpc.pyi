@@ -67,6 +67,8 @@ class DeploymentServiceStub:
     """Ends a key; gateways refuse it within seconds."""
     RecommendTarget: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RecommendTargetRequest, _deployment_service_pb2.RecommendTargetResponse]
     """Ranks places to deploy to by what is required and what was measured."""
+    RenderTarget: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RenderTargetRequest, _deployment_service_pb2.RenderTargetResponse]
+    """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
     SummarizeTraffic: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]
     """Sums up what gateways saw of an endpoint."""
 
@@ -107,6 +109,8 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """Ends a key; gateways refuse it within seconds."""
     RecommendTarget: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RecommendTargetRequest, _deployment_service_pb2.RecommendTargetResponse]  # type: ignore[assignment]
     """Ranks places to deploy to by what is required and what was measured."""
+    RenderTarget: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RenderTargetRequest, _deployment_service_pb2.RenderTargetResponse]  # type: ignore[assignment]
+    """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
     SummarizeTraffic: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]  # type: ignore[assignment]
     """Sums up what gateways saw of an endpoint."""
 
@@ -240,6 +244,14 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.RecommendTargetResponse, _abc.Awaitable[_deployment_service_pb2.RecommendTargetResponse]]:
         """Ranks places to deploy to by what is required and what was measured."""
+
+    @_abc_1.abstractmethod
+    def RenderTarget(
+        self,
+        request: _deployment_service_pb2.RenderTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.RenderTargetResponse, _abc.Awaitable[_deployment_service_pb2.RenderTargetResponse]]:
+        """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
 
     @_abc_1.abstractmethod
     def SummarizeTraffic(

@@ -1,0 +1,312 @@
+"""Target: vLLM on Kubernetes. Manifests for GitOps: the base model from the object store, the adapter on top.
+
+An init container fetches every file by its object's name and compares its SHA-256 before anything reads
+it. With a LoRA adapter the base is shared: further adapters are further `--lora-modules`. Replicas follow
+vLLM's own queue (`vllm:num_requests_waiting`), which a metrics adapter must offer, as the README beside the
+manifests says.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+_PORT = 8000
+_MODELS = "/models"
+_VLLM = "vllm/vllm-openai:v0.11.0"
+_FETCH = "amazon/aws-cli:2.31.0"
+_UID = 10001
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFile:
+    """One file of a model in the object store."""
+
+    path: str
+    uri: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesTarget:
+    """How it is to run there."""
+
+    namespace: str = "sartor-models"
+    gpus: int = 1
+    gpu_resource: str = "nvidia.com/gpu"
+    min_replicas: int = 1
+    max_replicas: int = 4
+    waiting_per_replica: int = 8
+    memory: str = "24Gi"
+    storage: str = ""
+    """Size of the model volume; computed from the files if empty."""
+    vllm_image: str = _VLLM
+    fetch_image: str = _FETCH
+    s3_endpoint: str = ""
+    credentials_secret: str = "sartor-model-store"  # noqa: S105 - the name of a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is served: the base's files, and the version's (an adapter, or full weights over the base)."""
+
+    name: str
+    revision: str
+    base: Sequence[ObjectFile]
+    version: Sequence[ObjectFile]
+    context_length: int
+    lora_rank: int = 16
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the version is a LoRA adapter."""
+        return any(file.path == "adapter_config.json" for file in self.version)
+
+
+def render(served: Served, target: KubernetesTarget) -> dict[str, str]:
+    """The files of a folder for `kubectl apply -k`, or for a GitOps repository: name → text."""
+    resources = {
+        "namespace.yaml": _namespace(target),
+        "files.yaml": _files(served, target),
+        "deployment.yaml": _deployment(served, target),
+        "service.yaml": _service(served, target),
+        "autoscaling.yaml": _autoscaling(served, target),
+        "disruption.yaml": _disruption(served, target),
+        "network.yaml": _network(served, target),
+    }
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": target.namespace,
+        "resources": list(resources),
+    }
+    texts = {name: _yaml(value) for name, value in resources.items()}
+    return {"kustomization.yaml": _yaml(kustomization), **texts, "README.md": _readme(served, target)}
+
+
+def _meta(served: Served, target: KubernetesTarget, **more: Any) -> dict[str, Any]:
+    return {"name": served.name, "namespace": target.namespace, "labels": _labels(served), **more}
+
+
+def _labels(served: Served) -> dict[str, str]:
+    return {"app.kubernetes.io/name": served.name, "app.kubernetes.io/managed-by": "sartor"}
+
+
+def _namespace(target: KubernetesTarget) -> dict[str, Any]:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": target.namespace, "labels": labels}}
+
+
+def _files(served: Served, target: KubernetesTarget) -> dict[str, Any]:
+    """The script that fetches, and the digests it compares with."""
+    files = [("base", file) for file in served.base] + [("version", file) for file in served.version]
+    sums = "".join(f"{file.sha256}  {_MODELS}/{folder}/{file.path}\n" for folder, file in files)
+    fetch = ["#!/bin/sh", "set -eu"]
+    for folder, file in files:
+        place = shlex.quote(f"{_MODELS}/{folder}/{file.path}")
+        fetch.append(f"mkdir -p $(dirname {place})")
+        fetch.append(f"aws s3 cp --no-progress {shlex.quote(file.uri)} {place}")
+    if not served.is_adapter:
+        fetch.append(f"cp {_MODELS}/version/* {_MODELS}/base/")
+    fetch.append("sha256sum --check --quiet /fetch/sha256sums")
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {**_meta(served, target), "name": f"{served.name}-files"},
+        "data": {"fetch.sh": "\n".join(fetch) + "\n", "sha256sums": sums},
+    }
+
+
+def _arguments(served: Served) -> list[str]:
+    own = [
+        "--model", f"{_MODELS}/base", "--host", "0.0.0.0", "--port", str(_PORT),  # noqa: S104 - inside a pod
+        "--max-model-len", str(served.context_length), "--load-format", "safetensors",
+    ]  # fmt: skip
+    if served.is_adapter:
+        own += ["--served-model-name", f"{served.name}-base", "--enable-lora"]
+        own += ["--max-lora-rank", str(max(8, served.lora_rank))]
+        own += ["--lora-modules", f"{served.name}={_MODELS}/version"]
+    else:
+        own += ["--served-model-name", served.name]
+    return own
+
+
+def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
+    mounts = [{"name": "models", "mountPath": _MODELS}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    locked = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    environment = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108
+    store = [{"name": "AWS_ENDPOINT_URL", "value": target.s3_endpoint}] if target.s3_endpoint else []
+    fetch = {
+        "name": "fetch",
+        "image": target.fetch_image,
+        "command": ["/bin/sh", "/fetch/fetch.sh"],
+        "env": [*environment, *store],
+        "envFrom": [{"secretRef": {"name": target.credentials_secret}}],
+        "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": locked,
+        "volumeMounts": [*mounts, {"name": "fetch", "mountPath": "/fetch"}],
+    }
+    health = {"httpGet": {"path": "/health", "port": "http"}}
+    main = {
+        "name": "vllm",
+        "image": target.vllm_image,
+        "args": _arguments(served),
+        "env": [
+            *environment,
+            {"name": "HF_HUB_OFFLINE", "value": "1"},
+            {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
+        ],
+        "ports": [{"name": "http", "containerPort": _PORT}],
+        "resources": {
+            "requests": {"cpu": "4", "memory": target.memory, target.gpu_resource: str(target.gpus)},
+            "limits": {"memory": target.memory, target.gpu_resource: str(target.gpus)},
+        },
+        "startupProbe": {**health, "periodSeconds": 5, "failureThreshold": 240},
+        "readinessProbe": {**health, "periodSeconds": 5},
+        "livenessProbe": {**health, "periodSeconds": 20, "timeoutSeconds": 10},
+        "securityContext": locked,
+        # Requests that are being answered may end before the pod does.
+        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "sleep 15"]}}},
+        "volumeMounts": [*mounts, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 120,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _UID,
+            "fsGroup": _UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [{"key": target.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}],
+        "initContainers": [fetch],
+        "containers": [main],
+        "volumes": [
+            {"name": "models", "emptyDir": {"sizeLimit": target.storage or _volume(served)}},
+            {"name": "fetch", "configMap": {"name": f"{served.name}-files"}},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},
+        ],
+    }
+    scrape = {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(_PORT),
+        "sartor.dev/revision": served.revision,
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _meta(served, target),
+        "spec": {
+            # No `replicas`: the autoscaler has them, and a GitOps controller must not fight it.
+            "selector": {"matchLabels": _labels(served)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {"metadata": {"labels": _labels(served), "annotations": scrape}, "spec": pod},
+        },
+    }
+
+
+def _volume(served: Served) -> str:
+    """Room for all files, twice where full weights are laid over the base."""
+    size = sum(file.size_bytes for file in [*served.base, *served.version])
+    return f"{max(2, -(-size * 5 // 2 // 2**30))}Gi"
+
+
+def _service(served: Served, target: KubernetesTarget) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(served, target),
+        "spec": {
+            "selector": _labels(served),
+            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+        },
+    }
+
+
+def _autoscaling(served: Served, target: KubernetesTarget) -> dict[str, Any]:
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": _meta(served, target),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": served.name},
+            "minReplicas": target.min_replicas,
+            "maxReplicas": target.max_replicas,
+            "metrics": [
+                {
+                    "type": "Pods",
+                    "pods": {
+                        "metric": {"name": "vllm_num_requests_waiting"},
+                        "target": {"type": "AverageValue", "averageValue": str(target.waiting_per_replica)},
+                    },
+                }
+            ],
+            # A model takes minutes to load: up quickly, down slowly.
+            "behavior": {
+                "scaleUp": {"stabilizationWindowSeconds": 30},
+                "scaleDown": {"stabilizationWindowSeconds": 600},
+            },
+        },
+    }
+
+
+def _disruption(served: Served, target: KubernetesTarget) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _meta(served, target),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _labels(served)}},
+    }
+
+
+def _network(served: Served, target: KubernetesTarget) -> dict[str, Any]:
+    gateway = {
+        "namespaceSelector": {},
+        "podSelector": {"matchLabels": {"sartor.dev/role": "gateway"}},
+    }
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _meta(served, target),
+        "spec": {
+            "podSelector": {"matchLabels": _labels(served)},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [gateway], "ports": [{"port": _PORT}]}],
+        },
+    }
+
+
+def _yaml(value: Mapping[str, Any]) -> str:
+    return str(yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=110))
+
+
+def _readme(served: Served, target: KubernetesTarget) -> str:
+    what = "adapter on a shared base" if served.is_adapter else "full weights"
+    return f"""# {served.name} on vLLM ({what})
+
+Revision `{served.revision}`. Written by Sartor; change the endpoint, not these files.
+
+1. A secret `{target.credentials_secret}` in the namespace `{target.namespace}` with `AWS_ACCESS_KEY_ID`,
+   `AWS_SECRET_ACCESS_KEY` and `AWS_DEFAULT_REGION`, good for reading the model bucket only.
+2. The GPU operator of your cards (`{target.gpu_resource}`).
+3. A metrics adapter that offers vLLM's `vllm:num_requests_waiting` as `vllm_num_requests_waiting` for pods.
+4. `kubectl apply -k .`, or commit this folder where your GitOps controller looks.
+
+Clients ask `http://{served.name}.{target.namespace}/v1` for the model `{served.name}`.
+"""
+
+
+def kubernetes_name(endpoint: str) -> str:
+    """A DNS label for an endpoint."""
+    project, name = endpoint.split("/")[1::2]
+    return f"{project}-{name}"[:63].rstrip("-")

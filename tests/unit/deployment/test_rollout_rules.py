@@ -1,0 +1,111 @@
+"""When a canary stops: by errors, latency or feedback, by how much, and not by too little evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from sartor_deployment.gateway.errors import ApiError
+from sartor_deployment.gateway.feedback import parse_feedback
+from sartor_deployment.gateway.sample import answer_text, masked, question_of
+from sartor_deployment.resources import EndpointSpec, WatchingSpec, check_spec
+from sartor_deployment.rollout import Approval, Canary, RolloutSpec, SmokePrompt, StopRules, judge
+from sartor_deployment.store import Traffic
+from sartor_platform.errors import InvalidArgument
+
+GOOD = Traffic("live", requests=1000, errors=5, latency_p95_ms=200, feedback_count=50, feedback_mean=0.8)
+
+
+def stop(new: Traffic, **rules: float) -> str:
+    """The reason to take it back, or ""."""
+    return judge(new, GOOD, dataclasses.replace(StopRules(), **rules), 50).stop  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"errors": 2}, ""),
+        ({"errors": 4}, "ERRORS"),
+        ({"requests": 10, "errors": 4}, ""),
+        ({"requests": 10, "errors": 6}, "ERRORS"),
+        ({"requests": 2, "errors": 2}, ""),
+        ({"latency_p95_ms": 390}, ""),
+        ({"latency_p95_ms": 410}, "LATENCY"),
+        ({"requests": 49, "latency_p95_ms": 4000}, ""),
+        ({"feedback_mean": 0.71}, ""),
+        ({"feedback_mean": 0.69}, "FEEDBACK"),
+        ({"feedback_mean": 0.0, "feedback_count": 19}, ""),
+    ],
+)
+def test_a_canary_stops_for_a_reason_and_only_with_evidence(changes: dict[str, float], reason: str) -> None:
+    """Each rule at both sides of its bound."""
+    new = Traffic("new", requests=100, latency_p95_ms=200, feedback_count=20, feedback_mean=0.8)
+    assert stop(dataclasses.replace(new, **changes)) == reason  # type: ignore[arg-type]
+
+
+def test_trouble_of_the_whole_machine_is_not_the_canarys() -> None:
+    """Both fail alike: it is not taken back for that."""
+    both = Traffic("both", requests=100, errors=30, latency_p95_ms=9000)
+    assert judge(both, dataclasses.replace(both, revision="live"), StopRules(), 50).stop == ""
+    assert "allowed are" in judge(both, GOOD, StopRules(), 50).message
+
+
+def test_a_rollout_survives_json_and_an_old_order_has_none() -> None:
+    """Orders of before this release have no rollout."""
+    spec = EndpointSpec(
+        "projects/p/models/m",
+        rollout=RolloutSpec(
+            (SmokePrompt("Hi", ("hello",), ("bye",)),), Canary((5, 50), 10, 5, 60), StopRules(0.1),
+            Approval.BEFORE_CANARY, 600,
+        ),
+        watching=WatchingSpec(0.1, 60),
+    )  # fmt: skip
+    assert EndpointSpec.from_json(spec.to_json()) == spec
+    check_spec("projects/p/endpoints/e", spec)
+    old = {key: spec.to_json()[key] for key in ("model", "quantization", "parity", "engine")}
+    assert EndpointSpec.from_json(old).rollout == RolloutSpec()
+
+
+def test_all_faults_of_a_rollout_are_told_at_once() -> None:
+    """Steps that do not rise, a share above one, an empty prompt."""
+    rollout = RolloutSpec((SmokePrompt(" "),), Canary((50, 20)), StopRules(max_error_increase=2))
+    with pytest.raises(InvalidArgument) as caught:
+        check_spec("projects/p/endpoints/e", EndpointSpec("projects/p/models/m", rollout=rollout))
+    assert {fault.field for fault in caught.value.violations} == {
+        "endpoint.rollout.canary.steps",
+        "endpoint.rollout.stop.max_error_increase",
+        "endpoint.rollout.smoke_prompts[0].prompt",
+    }
+
+
+def test_what_is_sampled_is_masked_whole_or_streamed() -> None:
+    """The same address has the same placeholder, and the streamed answer is put together."""
+    text = "Mail a@example.com or b@example.com, again a@example.com"
+    assert masked(text) == "Mail [EMAIL_1] or [EMAIL_2], again [EMAIL_1]"
+    stream = (
+        b'data: {"choices":[{"delta":{"content":"He"}}]}\n\ndata: {"choices":[{"delta":{"content":"y"}}]}\n\n'
+    )
+    assert answer_text(stream + b"data: [DONE]\n\n") == "Hey"
+    assert answer_text(b'{"choices":[{"text":"whole"}]}') == "whole"
+    assert question_of(b'{"prompt": "x"}') == [{"role": "user", "content": "x"}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"request_id": "r"},
+        {"request_id": "r", "score": 2},
+        {"request_id": "r", "score": True},
+        {"request_id": "r", "thumbs": "sideways"},
+        {"request_id": "r", "thumbs": "up", "score": 1},
+        {"request_id": 5, "thumbs": "up"},
+        {"request_id": "r", "thumbs": "up", "stars": 5},
+    ],
+)
+def test_feedback_that_says_nothing_clear_is_refused(body: dict[str, object]) -> None:
+    """With 400 and what is wrong."""
+    with pytest.raises(ApiError) as caught:
+        parse_feedback(body)
+    assert caught.value.status == 400
