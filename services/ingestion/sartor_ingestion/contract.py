@@ -40,6 +40,11 @@ class Contract:
     sealed while more than `max_breach_share` of the rows since the last one broke the contract."""
     max_breach_share: float = 0.0
 
+    @property
+    def is_set(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.fields or self.labels)
+
     def breaches(self, row: Mapping[str, Any], label_field: str) -> Iterator[Breach]:
         """Every rule that a row breaks."""
         for rule in self.fields:

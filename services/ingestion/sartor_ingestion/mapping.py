@@ -73,7 +73,8 @@ class Mapper:
         try:
             if self._withdraws(row):
                 return self._withdrawal(row, position, event_time)
-            self._check_contract(row, position)
+            if self.contract.is_set:
+                self._check_contract(row, position)
             return self._upsert(row, position, event_time)
         except UnicodeEncodeError as error:
             raise Rejected(
@@ -84,8 +85,6 @@ class Mapper:
 
     def _check_contract(self, row: Row, position: str) -> None:
         contract = self.contract
-        if not contract.fields and not contract.labels:
-            return
         label = shapes.label_field(row, self.mapping)
         found = list(contract.breaches(row, label))
         if not found:
@@ -121,7 +120,9 @@ class Mapper:
 
     def _upsert(self, row: Row, position: str, event_time: datetime) -> Record:
         content = self._content(row)
-        attributes = {**self._attributes(row), **content.attributes}
+        attributes = self._attributes(row)
+        if content.attributes:
+            attributes.update(content.attributes)
         size = len(content.text) + len(content.label) + len(content.chosen) + len(content.rejected)
         size += sum(len(message.content) for message in content.messages)
         size += sum(len(value) for value in attributes.values())

@@ -61,24 +61,21 @@ class Content:
 
 def shape_of(row: Row, mapping: SourceMapping) -> Shape | None:
     """The shape of a row by the fields that it has; None where it has those of none."""
-
-    def has(*names: str) -> bool:
-        return all(row.get(name) is not None for name in names)
-
-    if has(mapping.chosen, mapping.rejected) or has("preferred_output", "non_preferred_output"):
+    get = row.get  # every row comes through here
+    if get(mapping.chosen) is not None and get(mapping.rejected) is not None:
         return Shape.PREFERENCE
-    if has(mapping.messages):
+    if get("preferred_output") is not None and get("non_preferred_output") is not None:
+        return Shape.PREFERENCE
+    if get(mapping.messages) is not None:
         return Shape.CHAT
-    if any(isinstance(row.get(name), list) for name in CONVERSATIONS):
+    if get(mapping.prompt) is not None and get(mapping.completion) is not None:
+        return Shape.UNPAIRED_PREFERENCE if isinstance(get(mapping.label), bool) else Shape.PROMPT_COMPLETION
+    if any(isinstance(get(name), list) for name in CONVERSATIONS):
         return Shape.SHAREGPT
-    if has(mapping.prompt, mapping.completion):
-        return (
-            Shape.UNPAIRED_PREFERENCE if isinstance(row.get(mapping.label), bool) else Shape.PROMPT_COMPLETION
-        )
-    if has("instruction", "output"):
+    if get("instruction") is not None and get("output") is not None:
         return Shape.ALPACA
-    if has(mapping.text):
-        return Shape.LABELLED if has(label_field(row, mapping)) else Shape.DOCUMENT
+    if get(mapping.text) is not None:
+        return Shape.LABELLED if get(label_field(row, mapping)) is not None else Shape.DOCUMENT
     return None
 
 

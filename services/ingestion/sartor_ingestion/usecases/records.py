@@ -76,7 +76,7 @@ def take_deliveries(
 def _map(source: SourceOnDuty, delivery: Delivery, taken: _Taken) -> None:
     contract = source.spec.contract
     rows, breaches = taken.contracts.get(source.id, (0, Breaches()))
-    if contract.fields or contract.labels:
+    if contract.is_set:
         taken.contracts[source.id] = rows + len(delivery.rows), breaches
     mapper = Mapper(source.name, source.spec.mapping, source.subject_secret, contract, breaches)
     for index, row in enumerate(delivery.rows):
