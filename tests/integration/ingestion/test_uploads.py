@@ -62,7 +62,7 @@ def test_a_text_file_is_a_document(ingestion: Ingestion, unique_name: str) -> No
     found = ingestion.upload(ingestion.apply(unique_name), "Grüße\n".encode(), "letter.txt")
     assert found.format == source_pb2.DATA_FORMAT_TEXT
     (record,) = ingestion.read(ingestion.seal(unique_name))
-    assert (record.kind, record.text) == ("document", "Grüße\n")
+    assert (record.kind, record.text) == ("document", "Grüße")
     assert record.position == f"{found.name}#1"
 
 
