@@ -173,7 +173,8 @@ def _resolve(section: Section, values: dict[str, Value], project: str) -> None:
             values[target] = f"projects/{project}/{key.kind.collection}/{values[target]}"
         elif isinstance(key.kind, ListOf) and isinstance(key.kind.kind, Reference):
             prefix = f"projects/{project}/{key.kind.kind.collection}"
-            values[target] = [f"{prefix}/{each}" for each in values.get(target) or ()]
+            named = values.get(target)
+            values[target] = [f"{prefix}/{each}" for each in named] if isinstance(named, list) else []
 
 
 def _double_names(parts: list[Part]) -> Iterator[Fault]:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from sartor_models.batches import length_bucketed, padded
+from sartor_models.errors import ModelError
 from sartor_models.generate import Answer
 from sartor_models.growing_cache import GrowingCache
 from sartor_models.scoring import Score
@@ -235,8 +236,13 @@ class _Batch:
         alone = [row for row, question in enumerate(self._questions) if not question.answer_ids]
         found: list[tuple[int, ...]] = [()] * len(self._questions)
         if alone:
-            best = self._reader._logits(self._prompt_states[alone]).argmax(1).tolist()
-            for row, token in zip(alone, best, strict=True):
+            logits = self._reader._logits(self._prompt_states[alone])
+            if not logits.isfinite().all():  # no score will show it
+                raise ModelError(
+                    "The model's scores are not finite: its weights are damaged, or its training diverged.",
+                    reason="SCORES_NOT_FINITE",
+                )
+            for row, token in zip(alone, logits.argmax(1).tolist(), strict=True):
                 found[row] = (token,)
         return found
 
