@@ -113,7 +113,7 @@ class _Training:
         self._recipe = training.recipe
         self._output.mkdir(parents=True)
         resumed_at, before, begun = training.step, training.tokens, time.perf_counter()
-        with EventFile(self._output / "tensorboard") as self._board:
+        with EventFile(self._output) as self._board:
             outcome = training.run()
             self._write_history(outcome)
         self._send_steps()

@@ -12,7 +12,7 @@ from sartor_datasets.manifests import (
     ModelVersionManifest,
     ObjectReference,
 )
-from sartor_datasets.model_files import stage_base_model
+from sartor_datasets.model_files import stage_base_model, stage_files
 from sartor_platform.errors import FailedPrecondition
 from sartor_platform.worker import JobContext
 
@@ -86,11 +86,7 @@ def _version(context: JobContext, name: str, digest: str, folder: Path) -> Path:
             metadata={"name": name, "base_model": version.base_model},
         )
     manifest = ModelVersionManifest.from_json(context.fetch(version.manifest).read_bytes())
-    for file in manifest.files:
-        path = folder / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(context.fetch(file.object).resolve())
-    return folder
+    return stage_files(context.fetch, manifest.files, folder)
 
 
 def _curation(context: JobContext, name: str) -> Curation:

@@ -46,7 +46,7 @@ def test_a_curation_becomes_a_model_version(training: Training, unique_name: str
         "adapter_model.safetensors",
         "adapter_config.json",
         "training_log.json",
-        "tensorboard/events.out.tfevents.training",
+        "events.out.tfevents.training",
         "README.md",
     }
     assert manifest.recipe["learning_rate"] == 4e-4

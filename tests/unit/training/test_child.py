@@ -94,7 +94,7 @@ def test_it_trains_from_files_to_files(tiny: Path, tmp_path: Path) -> None:
     assert result["files"] == [
         "adapter_config.json",
         "adapter_model.safetensors",
-        "tensorboard/events.out.tfevents.training",
+        "events.out.tfevents.training",
         "training_log.json",
     ]
     assert result["recipe"]["epochs"] == 2
