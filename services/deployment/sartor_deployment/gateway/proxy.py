@@ -61,6 +61,13 @@ class Asked:
     sampled: bool = False
 
 
+@dataclass(slots=True)
+class _Deadline:
+    """Until when a request waits for an engine to be there at all."""
+
+    at: float
+
+
 class Proxy:
     """Talks to engines. One for the process, inside its event loop."""
 
@@ -86,11 +93,11 @@ class Proxy:
             ApiError: 404 unknown model, 429 the queue is full, 503 no engine answers, or the engine's.
         """
         started = time.monotonic()
-        until = started + self._limits.engine_wait
+        deadline = _Deadline(started + self._limits.engine_wait)
         avoid: set[str] = set()
         while True:
             route = self._choose(asked)
-            engine, route = await self._place(asked, route, avoid, until)
+            engine, route = await self._place(asked, route, avoid, deadline)
             try:
                 answer = await self._send(engine + asked.path, asked.body)
             except httpx.TransportError as error:
@@ -143,7 +150,9 @@ class Proxy:
             return route
         return self._routes.current.routes.get(route.canary, route)
 
-    async def _place(self, asked: Asked, route: Route, avoid: set[str], until: float) -> tuple[str, Route]:
+    async def _place(
+        self, asked: Asked, route: Route, avoid: set[str], deadline: _Deadline
+    ) -> tuple[str, Route]:
         """A place at an engine, and whose engine it is: while it waits, the live revision may be another."""
         engine = self.admission.try_enter(route, avoid)
         if engine is not None:
@@ -152,7 +161,7 @@ class Proxy:
         accepted = False
         while True:
             if not [each for each in route.engines if each not in avoid]:
-                await self._wait_for_engine(route, until)
+                await self._wait_for_engine(route, deadline.at)
                 avoid.clear()
                 route = self._choose(asked)
                 engine = self.admission.try_enter(route, avoid)
@@ -163,6 +172,8 @@ class Proxy:
                 finally:
                     WAITING.dec()
                 accepted = True
+                # Time in the queue is not time without an engine.
+                deadline.at = max(deadline.at, time.monotonic() + self._limits.engine_wait)
             if engine is not None:
                 return engine, route
             if time.monotonic() - entered > self._limits.queue:
