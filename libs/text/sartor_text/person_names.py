@@ -66,18 +66,18 @@ def names_in(text: str) -> Iterator[tuple[int, int, str]]:
             if kept:
                 yield start, start + len(kept), kept.split()[-1].casefold()
     first_names, last_names = _lists()
-    match = _PAIR.search(text)
-    while match:
-        first, last = match["first"], match["last"]
+    pair = _PAIR.search(text)
+    while pair:
+        first, last = pair["first"], pair["last"]
         known = first in first_names
         listed = last.split()[-1] in last_names
         if (known and listed) or (
-            known and first not in _WORDS_TOO and last not in _NO_NAME and _english(text, match)
+            known and first not in _WORDS_TOO and last not in _NO_NAME and _english(text, pair)
         ):
-            yield match.start(), match.end(), last.split()[-1].casefold()
-            match = _PAIR.search(text, match.end())
+            yield pair.start(), pair.end(), last.split()[-1].casefold()
+            pair = _PAIR.search(text, pair.end())
         else:
-            match = _PAIR.search(text, match.end("first"))
+            pair = _PAIR.search(text, pair.end("first"))
 
 
 def addresses_in(text: str) -> Iterator[tuple[int, int, str]]:

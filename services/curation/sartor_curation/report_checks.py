@@ -14,12 +14,13 @@ def grade_section(report: Json) -> str:
     grade = report.get("grade")
     if not grade:
         return ""  # written by an earlier release
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in grade["reasons"])
+    # The reasons are the warnings, which follow in a section of their own.
+    reasons = "" if report["warnings"] else f"<p>{escape(' '.join(grade['reasons']))}</p>"
     following = "".join(f"<li>{escape(step)}</li>" for step in grade["collect_next"])
     then = f"<h3>What to do next</h3><ol>{following}</ol>" if following else ""
     letter = f'<div class="figure">{escape(grade["grade"])}</div>'
     tile = f'<div class="tile">{letter}<div class="what">from A (train on it) to E (do not)</div></div>'
-    return f'<section><h2>Grade</h2><div class="tiles">{tile}</div><ul>{reasons}</ul>{then}</section>'
+    return f'<section><h2>Grade</h2><div class="tiles">{tile}</div>{reasons}{then}</section>'
 
 
 def check_sections(report: Json) -> list[str]:

@@ -63,16 +63,17 @@ def _compared(asked: list[str], known: list[str]) -> tuple[Any, Any]:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
 
     vectorizer = TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=60_000
+        analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, min_df=2, max_features=20_000
     )
-    matrix = vectorizer.fit_transform([*asked, *known])
-    size = min(128, matrix.shape[0] - 1, matrix.shape[1] - 1)
-    vectors = normalize(TruncatedSVD(size, random_state=1).fit_transform(matrix)).astype(np.float32)
-    mine, theirs = vectors[: len(asked)], vectors[len(asked) :]
-    near = np.concatenate(
-        [(part @ theirs.T).max(axis=1) for part in np.array_split(mine, -(-len(mine) // 512))]
-    )
-    clusters = max(2, min(40, len(asked) // _CLUSTER))
-    return near, KMeans(clusters, n_init=3, random_state=1).fit_predict(mine)
+    with threadpool_limits(1):  # more threads than cores are slower than one
+        matrix = vectorizer.fit_transform([*asked, *known])
+        size = min(64, matrix.shape[0] - 1, matrix.shape[1] - 1)
+        vectors = normalize(TruncatedSVD(size, n_iter=3, random_state=1).fit_transform(matrix))
+        mine, theirs = vectors[: len(asked)].astype(np.float32), vectors[len(asked) :].astype(np.float32)
+        parts = np.array_split(mine, -(-len(mine) // 512))
+        near = np.concatenate([(part @ theirs.T).max(axis=1) for part in parts])
+        clusters = max(2, min(40, len(asked) // _CLUSTER))
+        return near, KMeans(clusters, n_init=1, random_state=1).fit_predict(mine)
