@@ -5,6 +5,7 @@ ids, so that both sides see the very same."""
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 RECORDS = Path(__file__).parent.parent / "examples" / "support-desk" / "records.jsonl"
 LONGEST = 400
 TOKENS_PER_BATCH = 1024
-STEPS = 4  # timed, after one that warms up
+STEPS = int(os.environ.get("SARTOR_BENCH_STEPS", "4"))  # timed, after one that warms up
 
 
 @dataclass(frozen=True, slots=True)
