@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from sartor_evaluation.charts import Group, Mark, intervals
+from sartor_evaluation.report_warnings import label_tables, warnings
 from sartor_evaluation.report_words import Words
 
 Json = Mapping[str, Any]
@@ -19,12 +20,14 @@ def render(report: Json) -> str:
     words = Words(report)
     sections = [
         _header(report, words),
+        warnings(report),
         _verdict(report),
         _short_answer(words),
         _scores(report, "held_out"),
         _differences(report, words),
         _slices(report),
         _scores(report, "general"),
+        label_tables(report),
         _prompts(report),
         _examples(report),
         _how_to_read(report, words),

@@ -65,6 +65,9 @@ def test_a_missing_answer_is_a_failed_item_and_never_a_wrong_number(tmp_path):
     assert (f1["estimate"]["items"], f1["failed"]) == (18, 2)
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert report["failures"]["held_out"] == {"c0": {"no answer was given": 2}}
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "c0 gave no answer to 2 items" in page
+    assert "Labels of c0" in page
     assert 'errors="1"' in (tmp_path / "junit.xml").read_text("utf-8")
 
 
