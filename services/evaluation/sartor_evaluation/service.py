@@ -18,7 +18,7 @@ from sartor_platform.listing import parse_filter
 from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
-from sartor_evaluation import service_messages, standing, store, suite_messages, usecases
+from sartor_evaluation import reading, service_messages, standing, store, suite_messages, usecases
 from sartor_evaluation.checks import check_gate, check_suite
 from sartor_evaluation.names import EVALUATION, GATE, PROJECT, SUITE
 from sartor_evaluation.once import RunnerClients
@@ -211,7 +211,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
     ) -> api.CompareEvaluationsResponse:
         """Compares candidates of two evaluations that asked the same items."""
         with self._database.read() as connection:
-            lines, shared = usecases.compare_evaluations(
+            lines, shared = reading.compare_evaluations(
                 connection,
                 request.name,
                 request.baseline or request.name,
@@ -226,7 +226,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         candidate = service_messages.candidate_of(request.candidate)
         items = tuple(map(service_messages.item_of, request.items))
         with self._database.read() as connection:
-            asked = usecases.ask_once(connection, request.parent, candidate, items, request.metrics)
+            asked = reading.ask_once(connection, request.parent, candidate, items, request.metrics)
             living = store.living_runners(connection)
         left = context.time_remaining()
         seconds = min(_ONCE_SECONDS, left) if left else _ONCE_SECONDS
@@ -246,7 +246,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         PROJECT.parse(request.parent, field="parent")
         most = min(request.page_size, listing.MAXIMUM_PAGE_SIZE) or listing.DEFAULT_PAGE_SIZE
         with self._database.read() as connection:
-            found = usecases.leaderboard(connection, request.parent, request.metric, request.suite)[:most]
+            found = reading.leaderboard(connection, request.parent, request.metric, request.suite)[:most]
         return api.ListLeaderboardResponse(
             entries=[service_messages.leaderboard_entry(*one) for one in found]
         )
