@@ -244,12 +244,15 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
     ) -> api.ListLeaderboardResponse:
         """Lists a project's model versions by a metric, the best first."""
         PROJECT.parse(request.parent, field="parent")
-        most = min(request.page_size, listing.MAXIMUM_PAGE_SIZE) or listing.DEFAULT_PAGE_SIZE
+        size = min(max(request.page_size, 0), listing.MAXIMUM_PAGE_SIZE) or listing.DEFAULT_PAGE_SIZE
+        start = int(request.page_token) if request.page_token.isdecimal() else 0
+        if request.page_token and not start:
+            raise InvalidArgument("page_token is not one that was given here", reason="BAD_PAGE_TOKEN")
         with self._database.read() as connection:
-            found = reading.leaderboard(connection, request.parent, request.metric, request.suite)[:most]
-        return api.ListLeaderboardResponse(
-            entries=[service_messages.leaderboard_entry(*one) for one in found]
-        )
+            found = reading.leaderboard(connection, request.parent, request.metric, request.suite)
+        shown = [service_messages.leaderboard_entry(*one) for one in found[start : start + size]]
+        following = str(start + size) if start + size < len(found) else ""
+        return api.ListLeaderboardResponse(entries=shown, next_page_token=following)
 
 
 def _evaluation(connection: Connection, name: str) -> evaluation_pb2.Evaluation:

@@ -28,7 +28,7 @@ from sartor.evaluation.v1 import gate_pb2 as sartor_dot_evaluation_dot_v1_dot_ga
 from sartor.evaluation.v1 import suite_pb2 as sartor_dot_evaluation_dot_v1_dot_suite__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sartor/evaluation/v1/evaluation_service.proto\x12\x14sartor.evaluation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%sartor/evaluation/v1/evaluation.proto\x1a\x1fsartor/evaluation/v1/gate.proto\x1a sartor/evaluation/v1/suite.proto\"~\n\x11\x41pplySuiteRequest\x12*\n\x05suite\x18\x01 \x01(\x0b\x32\x1b.sartor.evaluation.v1.Suite\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0fGetSuiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x11ListSuitesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x12ListSuitesResponse\x12+\n\x06suites\x18\x01 \x03(\x0b\x32\x1b.sartor.evaluation.v1.Suite\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x19\x43ompareEvaluationsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x1a\n\x12\x62\x61seline_candidate\x18\x04 \x01(\t\"\xe0\x01\n\x1a\x43ompareEvaluationsResponse\x12\x35\n\x0b\x63omparisons\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.Comparison\x12W\n\x0cshared_items\x18\x02 \x03(\x0b\x32\x41.sartor.evaluation.v1.CompareEvaluationsResponse.SharedItemsEntry\x1a\x32\n\x10SharedItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"Z\n\x16ListLeaderboardRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\"\xab\x01\n\x10LeaderboardEntry\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x08\x65stimate\x18\x05 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\"R\n\x17ListLeaderboardResponse\x12\x37\n\x07\x65ntries\x18\x01 \x03(\x0b\x32&.sartor.evaluation.v1.LeaderboardEntry\"\x95\x01\n\x13\x45valuateOnceRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x32\n\tcandidate\x18\x02 \x01(\x0b\x32\x1f.sartor.evaluation.v1.Candidate\x12)\n\x05items\x18\x03 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Item\x12\x0f\n\x07metrics\x18\x04 \x03(\t\"u\n\x14\x45valuateOnceResponse\x12\x36\n\x0citem_results\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.ItemResult\x12\x15\n\rmodel_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\"{\n\x10\x41pplyGateRequest\x12(\n\x04gate\x18\x01 \x01(\x0b\x32\x1a.sartor.evaluation.v1.Gate\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1e\n\x0eGetGateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListGatesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x11ListGatesResponse\x12)\n\x05gates\x18\x01 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Gate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x17\x43reateEvaluationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x34\n\nevaluation\x18\x02 \x01(\x0b\x32 .sartor.evaluation.v1.Evaluation\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x14GetEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"_\n\x16ListEvaluationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x17ListEvaluationsResponse\x12\x35\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17\x43\x61ncelEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16WatchEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"q\n\x16ListItemResultsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"j\n\x17ListItemResultsResponse\x12\x36\n\x0citem_results\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.ItemResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd2\x0b\n\x11\x45valuationService\x12O\n\tApplyGate\x12&.sartor.evaluation.v1.ApplyGateRequest\x1a\x1a.sartor.evaluation.v1.Gate\x12K\n\x07GetGate\x12$.sartor.evaluation.v1.GetGateRequest\x1a\x1a.sartor.evaluation.v1.Gate\x12\\\n\tListGates\x12&.sartor.evaluation.v1.ListGatesRequest\x1a\'.sartor.evaluation.v1.ListGatesResponse\x12R\n\nApplySuite\x12\'.sartor.evaluation.v1.ApplySuiteRequest\x1a\x1b.sartor.evaluation.v1.Suite\x12N\n\x08GetSuite\x12%.sartor.evaluation.v1.GetSuiteRequest\x1a\x1b.sartor.evaluation.v1.Suite\x12_\n\nListSuites\x12\'.sartor.evaluation.v1.ListSuitesRequest\x1a(.sartor.evaluation.v1.ListSuitesResponse\x12\x63\n\x10\x43reateEvaluation\x12-.sartor.evaluation.v1.CreateEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation\x12]\n\rGetEvaluation\x12*.sartor.evaluation.v1.GetEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation\x12n\n\x0fListEvaluations\x12,.sartor.evaluation.v1.ListEvaluationsRequest\x1a-.sartor.evaluation.v1.ListEvaluationsResponse\x12\x63\n\x10\x43\x61ncelEvaluation\x12-.sartor.evaluation.v1.CancelEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation\x12\x63\n\x0fWatchEvaluation\x12,.sartor.evaluation.v1.WatchEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation0\x01\x12n\n\x0fListItemResults\x12,.sartor.evaluation.v1.ListItemResultsRequest\x1a-.sartor.evaluation.v1.ListItemResultsResponse\x12w\n\x12\x43ompareEvaluations\x12/.sartor.evaluation.v1.CompareEvaluationsRequest\x1a\x30.sartor.evaluation.v1.CompareEvaluationsResponse\x12n\n\x0fListLeaderboard\x12,.sartor.evaluation.v1.ListLeaderboardRequest\x1a-.sartor.evaluation.v1.ListLeaderboardResponse\x12\x65\n\x0c\x45valuateOnce\x12).sartor.evaluation.v1.EvaluateOnceRequest\x1a*.sartor.evaluation.v1.EvaluateOnceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sartor/evaluation/v1/evaluation_service.proto\x12\x14sartor.evaluation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%sartor/evaluation/v1/evaluation.proto\x1a\x1fsartor/evaluation/v1/gate.proto\x1a sartor/evaluation/v1/suite.proto\"~\n\x11\x41pplySuiteRequest\x12*\n\x05suite\x18\x01 \x01(\x0b\x32\x1b.sartor.evaluation.v1.Suite\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0fGetSuiteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x11ListSuitesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x12ListSuitesResponse\x12+\n\x06suites\x18\x01 \x03(\x0b\x32\x1b.sartor.evaluation.v1.Suite\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x19\x43ompareEvaluationsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x1a\n\x12\x62\x61seline_candidate\x18\x04 \x01(\t\"\xe0\x01\n\x1a\x43ompareEvaluationsResponse\x12\x35\n\x0b\x63omparisons\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.Comparison\x12W\n\x0cshared_items\x18\x02 \x03(\x0b\x32\x41.sartor.evaluation.v1.CompareEvaluationsResponse.SharedItemsEntry\x1a\x32\n\x10SharedItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"n\n\x16ListLeaderboardRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xab\x01\n\x10LeaderboardEntry\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x08\x65stimate\x18\x05 \x01(\x0b\x32\x1e.sartor.evaluation.v1.Estimate\"k\n\x17ListLeaderboardResponse\x12\x37\n\x07\x65ntries\x18\x01 \x03(\x0b\x32&.sartor.evaluation.v1.LeaderboardEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x01\n\x13\x45valuateOnceRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x32\n\tcandidate\x18\x02 \x01(\x0b\x32\x1f.sartor.evaluation.v1.Candidate\x12)\n\x05items\x18\x03 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Item\x12\x0f\n\x07metrics\x18\x04 \x03(\t\"u\n\x14\x45valuateOnceResponse\x12\x36\n\x0citem_results\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.ItemResult\x12\x15\n\rmodel_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\"{\n\x10\x41pplyGateRequest\x12(\n\x04gate\x18\x01 \x01(\x0b\x32\x1a.sartor.evaluation.v1.Gate\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1e\n\x0eGetGateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListGatesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x11ListGatesResponse\x12)\n\x05gates\x18\x01 \x03(\x0b\x32\x1a.sartor.evaluation.v1.Gate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x17\x43reateEvaluationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x34\n\nevaluation\x18\x02 \x01(\x0b\x32 .sartor.evaluation.v1.Evaluation\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x14GetEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"_\n\x16ListEvaluationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x17ListEvaluationsResponse\x12\x35\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17\x43\x61ncelEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16WatchEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"q\n\x16ListItemResultsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"j\n\x17ListItemResultsResponse\x12\x36\n\x0citem_results\x18\x01 \x03(\x0b\x32 .sartor.evaluation.v1.ItemResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd2\x0b\n\x11\x45valuationService\x12O\n\tApplyGate\x12&.sartor.evaluation.v1.ApplyGateRequest\x1a\x1a.sartor.evaluation.v1.Gate\x12K\n\x07GetGate\x12$.sartor.evaluation.v1.GetGateRequest\x1a\x1a.sartor.evaluation.v1.Gate\x12\\\n\tListGates\x12&.sartor.evaluation.v1.ListGatesRequest\x1a\'.sartor.evaluation.v1.ListGatesResponse\x12R\n\nApplySuite\x12\'.sartor.evaluation.v1.ApplySuiteRequest\x1a\x1b.sartor.evaluation.v1.Suite\x12N\n\x08GetSuite\x12%.sartor.evaluation.v1.GetSuiteRequest\x1a\x1b.sartor.evaluation.v1.Suite\x12_\n\nListSuites\x12\'.sartor.evaluation.v1.ListSuitesRequest\x1a(.sartor.evaluation.v1.ListSuitesResponse\x12\x63\n\x10\x43reateEvaluation\x12-.sartor.evaluation.v1.CreateEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation\x12]\n\rGetEvaluation\x12*.sartor.evaluation.v1.GetEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation\x12n\n\x0fListEvaluations\x12,.sartor.evaluation.v1.ListEvaluationsRequest\x1a-.sartor.evaluation.v1.ListEvaluationsResponse\x12\x63\n\x10\x43\x61ncelEvaluation\x12-.sartor.evaluation.v1.CancelEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation\x12\x63\n\x0fWatchEvaluation\x12,.sartor.evaluation.v1.WatchEvaluationRequest\x1a .sartor.evaluation.v1.Evaluation0\x01\x12n\n\x0fListItemResults\x12,.sartor.evaluation.v1.ListItemResultsRequest\x1a-.sartor.evaluation.v1.ListItemResultsResponse\x12w\n\x12\x43ompareEvaluations\x12/.sartor.evaluation.v1.CompareEvaluationsRequest\x1a\x30.sartor.evaluation.v1.CompareEvaluationsResponse\x12n\n\x0fListLeaderboard\x12,.sartor.evaluation.v1.ListLeaderboardRequest\x1a-.sartor.evaluation.v1.ListLeaderboardResponse\x12\x65\n\x0c\x45valuateOnce\x12).sartor.evaluation.v1.EvaluateOnceRequest\x1a*.sartor.evaluation.v1.EvaluateOnceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,39 +52,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPAREEVALUATIONSRESPONSE_SHAREDITEMSENTRY']._serialized_start=822
   _globals['_COMPAREEVALUATIONSRESPONSE_SHAREDITEMSENTRY']._serialized_end=872
   _globals['_LISTLEADERBOARDREQUEST']._serialized_start=874
-  _globals['_LISTLEADERBOARDREQUEST']._serialized_end=964
-  _globals['_LEADERBOARDENTRY']._serialized_start=967
-  _globals['_LEADERBOARDENTRY']._serialized_end=1138
-  _globals['_LISTLEADERBOARDRESPONSE']._serialized_start=1140
-  _globals['_LISTLEADERBOARDRESPONSE']._serialized_end=1222
-  _globals['_EVALUATEONCEREQUEST']._serialized_start=1225
-  _globals['_EVALUATEONCEREQUEST']._serialized_end=1374
-  _globals['_EVALUATEONCERESPONSE']._serialized_start=1376
-  _globals['_EVALUATEONCERESPONSE']._serialized_end=1493
-  _globals['_APPLYGATEREQUEST']._serialized_start=1495
-  _globals['_APPLYGATEREQUEST']._serialized_end=1618
-  _globals['_GETGATEREQUEST']._serialized_start=1620
-  _globals['_GETGATEREQUEST']._serialized_end=1650
-  _globals['_LISTGATESREQUEST']._serialized_start=1652
-  _globals['_LISTGATESREQUEST']._serialized_end=1725
-  _globals['_LISTGATESRESPONSE']._serialized_start=1727
-  _globals['_LISTGATESRESPONSE']._serialized_end=1814
-  _globals['_CREATEEVALUATIONREQUEST']._serialized_start=1817
-  _globals['_CREATEEVALUATIONREQUEST']._serialized_end=1955
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=1957
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=1993
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=1995
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=2090
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=2092
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=2197
-  _globals['_CANCELEVALUATIONREQUEST']._serialized_start=2199
-  _globals['_CANCELEVALUATIONREQUEST']._serialized_end=2238
-  _globals['_WATCHEVALUATIONREQUEST']._serialized_start=2240
-  _globals['_WATCHEVALUATIONREQUEST']._serialized_end=2278
-  _globals['_LISTITEMRESULTSREQUEST']._serialized_start=2280
-  _globals['_LISTITEMRESULTSREQUEST']._serialized_end=2393
-  _globals['_LISTITEMRESULTSRESPONSE']._serialized_start=2395
-  _globals['_LISTITEMRESULTSRESPONSE']._serialized_end=2501
-  _globals['_EVALUATIONSERVICE']._serialized_start=2504
-  _globals['_EVALUATIONSERVICE']._serialized_end=3994
+  _globals['_LISTLEADERBOARDREQUEST']._serialized_end=984
+  _globals['_LEADERBOARDENTRY']._serialized_start=987
+  _globals['_LEADERBOARDENTRY']._serialized_end=1158
+  _globals['_LISTLEADERBOARDRESPONSE']._serialized_start=1160
+  _globals['_LISTLEADERBOARDRESPONSE']._serialized_end=1267
+  _globals['_EVALUATEONCEREQUEST']._serialized_start=1270
+  _globals['_EVALUATEONCEREQUEST']._serialized_end=1419
+  _globals['_EVALUATEONCERESPONSE']._serialized_start=1421
+  _globals['_EVALUATEONCERESPONSE']._serialized_end=1538
+  _globals['_APPLYGATEREQUEST']._serialized_start=1540
+  _globals['_APPLYGATEREQUEST']._serialized_end=1663
+  _globals['_GETGATEREQUEST']._serialized_start=1665
+  _globals['_GETGATEREQUEST']._serialized_end=1695
+  _globals['_LISTGATESREQUEST']._serialized_start=1697
+  _globals['_LISTGATESREQUEST']._serialized_end=1770
+  _globals['_LISTGATESRESPONSE']._serialized_start=1772
+  _globals['_LISTGATESRESPONSE']._serialized_end=1859
+  _globals['_CREATEEVALUATIONREQUEST']._serialized_start=1862
+  _globals['_CREATEEVALUATIONREQUEST']._serialized_end=2000
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=2002
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=2038
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=2040
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=2135
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=2137
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=2242
+  _globals['_CANCELEVALUATIONREQUEST']._serialized_start=2244
+  _globals['_CANCELEVALUATIONREQUEST']._serialized_end=2283
+  _globals['_WATCHEVALUATIONREQUEST']._serialized_start=2285
+  _globals['_WATCHEVALUATIONREQUEST']._serialized_end=2323
+  _globals['_LISTITEMRESULTSREQUEST']._serialized_start=2325
+  _globals['_LISTITEMRESULTSREQUEST']._serialized_end=2438
+  _globals['_LISTITEMRESULTSRESPONSE']._serialized_start=2440
+  _globals['_LISTITEMRESULTSRESPONSE']._serialized_end=2546
+  _globals['_EVALUATIONSERVICE']._serialized_start=2549
+  _globals['_EVALUATIONSERVICE']._serialized_end=4039
 # @@protoc_insertion_point(module_scope)
