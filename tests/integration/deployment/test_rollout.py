@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 import time
@@ -229,6 +231,21 @@ def test_a_key_is_hashed_lists_without_secret_and_ends(deployment: Deployment) -
     eventually(lambda: httpx.get(models, headers=headers).status_code == 401, "it is refused")
 
 
+def test_the_live_revision_is_written_out_for_kubernetes_and_advised_about(deployment: Deployment) -> None:
+    """With the objects that were approved, and the adapter's own rank; advice uses the measured weights."""
+    rendered = deployment.client.RenderTarget(api.RenderTargetRequest(name=ENDPOINT)).files
+    files = {each.name: each.content for each in rendered}
+    assert "adapter_model.safetensors" in files["files.yaml"]
+    assert "sha256sum --check" in files["files.yaml"]
+    assert "desk-support=/models/version" in files["deployment.yaml"]
+    advice = deployment.client.RecommendTarget(api.RecommendTargetRequest(endpoint=ENDPOINT))
+    assert not advice.impossible
+    assert advice.options[0].deciding
+    impossible = api.RecommendTargetRequest(endpoint=ENDPOINT)
+    impossible.requirements.latency_p95_ms = 0.0001
+    assert deployment.client.RecommendTarget(impossible).impossible.startswith("No, because")
+
+
 def test_a_canary_goes_up_step_by_step_without_a_failed_request_even_after_kill_9(
     deployment: Deployment, adapters: Sequence[Path]
 ) -> None:
@@ -278,26 +295,46 @@ def test_what_fails_after_its_promotion_goes_back_by_itself_at_once(deployment: 
     assert found.figures["error_rate"] > 0.5
 
 
-def test_a_canary_that_fails_is_taken_back_and_users_keep_the_live_one(
+def test_a_canary_whose_engines_crash_in_a_loop_is_taken_back_and_the_live_one_answers_on(
     deployment: Deployment, adapters: Sequence[Path]
 ) -> None:
-    """Its engines are killed again and again while it is a canary; the live revision answers on."""
+    """Killed again and again, they are started ever later, then given up; the live revision answers on."""
     live = deployment.endpoint().live_revision
     order(deployment, stepwise(50))
     version = deployment.publish_version("c2", adapters[2])
     deployment.approve(version, adapters[2])
     canary = in_state(deployment, version, CANARY)
-    with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"], autocommit=True) as connection:
-        connection.execute(
-            "INSERT INTO deployment.gateway_requests (id, answer_id, endpoint, revision, api_key, status,"
-            " failed, first_byte_ms, total_ms, prompt_tokens, completion_tokens)"
-            " SELECT 'worse-' || n, '', %s, %s, '', 502, true, 1, 1, 0, 0 FROM generate_series(1, 9) n",
-            [ENDPOINT, canary.name],
-        )
+    killed: set[int] = set()
+
+    def given_up() -> bool:
+        with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"]) as connection:
+            rows = connection.execute(
+                "SELECT pid FROM deployment.engines WHERE revision = %s AND pid <> 0", [canary.name]
+            ).fetchall()
+        for (pid,) in rows:
+            if pid not in killed:
+                killed.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return in_state_now(deployment, version) == REJECTED
+
+    with Users(deployment.gateway_url) as users:
+        eventually(given_up, "it is given up")
     rejected = in_state(deployment, version, REJECTED)
-    assert rejected.error.reason == "CANARY_ERRORS"
+    assert rejected.error.reason == "ENGINE_FAILED"
+    assert "its engine does not run" in rejected.error.message
     assert rejected.canary_weight == 0
+    assert len(killed) >= 3
     assert deployment.endpoint().live_revision == live
+    # Streams that were open at a killed engine end with an error event; nothing else may go wrong.
+    assert set(users.statuses) <= {200, -1}
     with Users(deployment.gateway_url) as users:
         time.sleep(1.0)
     assert set(users.statuses) == {200}
+
+
+def in_state_now(deployment: Deployment, version: str) -> int:
+    """The state of the version's revision."""
+    revision = deployment.revision_of(version)
+    assert revision is not None
+    return revision.state
