@@ -30,8 +30,11 @@ $(VENV)/.installed: constraints.txt requirements-dev.txt $(PACKAGES)
 demo: setup ## From data events to a tailored model that answers, on this machine
 	@$(BIN)/sartor demo
 
+# Your own servers have one Kafka: two processes of tests would share its consumer groups.
+TEST_PROCESSES ?= $(if $(SARTOR_DATABASE_URL)$(SARTOR_KAFKA_BOOTSTRAP_SERVERS)$(SARTOR_S3_ENDPOINT),0,2)
+
 test: setup ## Runs the tests against the real embedded servers
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 up: setup ## Starts the embedded stack and the five services
 	@$(BIN)/sartor up
