@@ -58,7 +58,8 @@ def evaluate(
     """Compare base models, prompts and model versions on the same items.
 
     A line of the JSONL file is {"prompt": …, "reference": …}, and may have "id", "system", "label",
-    "language", "cluster", "choices", "pattern", "schema" and "slices". A line of answers is {"item_id": …, "text": …}.
+    "language", "cluster", "choices", "pattern", "schema" and "slices". A line of answers is
+    {"item_id": …, "text": …}.
     What you ask for here never triggers a deployment.
 
     \b
