@@ -5,7 +5,7 @@ bfloat16 on
 the same task files, with the model loaded and warm: multiple choice with 5 shots of about 600 tokens
 together,
 whole texts, and answers of up to 64 tokens. The harness has an environment of its own: SARTOR_LMEVAL_PYTHON
-names its Python, else one is made under .cache. SARTOR_BENCH_ITEMS caps the items on a busy machine.
+names its Python, else one is made under .cache.
 evaluate_once_p99_ms: EvaluateOnce through server and worker.
 """
 
