@@ -22,6 +22,7 @@ EVENTS = Path(__file__).parent / "events"
 FILES = sorted(EVENTS.glob("*.json"))
 
 HANDLED_BY = {
+    "sartor.ingestion.foreign": {"ingestion"},  # what comes without CloudEvents headers, on a source's topic
     "sartor.ingestion.v1.RecordsPublished": {"ingestion"},
     "sartor.ingestion.v1.ObjectPublished": {"ingestion"},
     "sartor.ingestion.v1.SnapshotRequested": {"ingestion"},

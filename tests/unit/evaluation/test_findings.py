@@ -110,6 +110,7 @@ def test_results_are_kept_whole_and_listed_the_worst_first(tmp_path):
         "suite",
         "item_id",
         "candidate",
+        "cluster",
         "prompt",
         "reference",
         "answer",

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sartor_evaluation.estimates import Estimate, Verdict, in_words, items_needed, verdict
+from sartor_evaluation.estimates import Estimate, Verdict, in_words, items_needed, t_quantile, verdict
 from sartor_evaluation.metrics.labels import macro_f1
 from sartor_evaluation.metrics.sums import ratio
-from sartor_evaluation.statistics import _t_quantile, difference, estimate, resample
+from sartor_evaluation.statistics import difference, estimate, resample
 
 
 def _rows(values):
@@ -85,7 +85,7 @@ def test_the_bootstrap_serves_macro_averages_too():
 def test_t_quantiles_are_those_of_the_tables():
     """Against the printed values for 5, 10 and 30 degrees of freedom."""
     for freedom, expected in ((5, 2.571), (10, 2.228), (30, 2.042)):
-        assert _t_quantile(0.975, freedom) == pytest.approx(expected, rel=0.01)
+        assert t_quantile(0.975, freedom) == pytest.approx(expected, rel=0.01)
 
 
 def test_cannot_tell_says_how_many_items_would_do():
