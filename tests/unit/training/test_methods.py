@@ -117,7 +117,7 @@ def test_documents_are_read_on_and_general_text_is_measured(tiny: Path, tmp_path
         tmp_path / "general",
         [
             {"split": _split(n), "kind": "document", "text": f"Wo ist meine Bestellung {n}?"}
-            for n in range(40)
+            for n in range(240)
         ],
     )
     recipe = {
