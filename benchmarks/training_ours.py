@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks.training_rows import LONGEST, STEPS, TOKENS_PER_BATCH, read_rows
-
-HELD_OUT = 40
-RANK = 16
+from benchmarks.training_ablation import ablation
+from benchmarks.training_rows import STEPS, TOKENS_PER_BATCH, read_rows
+from benchmarks.training_timing import Clock, chats, lora_recipe, timed
 
 
 def main(name: str, work: Path, *rest: str) -> dict[str, Any]:
@@ -32,66 +29,10 @@ def main(name: str, work: Path, *rest: str) -> dict[str, Any]:
         "matmul": _matmul,
         "dpo": _dpo,
         "head": _head,
-        "ablation": _ablation,
+        "ablation": ablation,
         "quote": _quote,
     }
     return measure[name](work)
-
-
-class _Clock:
-    """Clocks after each step."""
-
-    def __init__(self, before: float = 0.0) -> None:
-        self._marks: list[tuple[float, float, float]] = []
-        self._before = before
-
-    def stepped(
-        self, fraction: float, epoch: float, eta_seconds: float, figures: Mapping[str, float]
-    ) -> None:
-        """Note the time."""
-        self._marks.append((figures["tokens"], time.perf_counter(), time.process_time()))
-
-    def checkpointed(self, checkpoint: Any) -> None:
-        """Not measured here."""
-
-    def figures(self) -> dict[str, float]:
-        """Tokens a second without the first step, which warms up. What came before the steps counts by its
-        share."""
-        (first, begun, cpu), (last, ended, cpu_ended) = self._marks[0], self._marks[-1]
-        tokens = last - first
-        seconds = ended - begun + self._before * tokens
-        return {
-            "tokens_per_second": tokens / seconds,
-            "tokens_per_cpu_second": tokens / (cpu_ended - cpu),
-            "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
-
-
-def _recipe(**more: Any) -> Any:
-    from sartor_training.recipe import Recipe
-
-    return Recipe(
-        **{
-            "rank": RANK,
-            "alpha": 32.0,
-            "learning_rate": 2e-4,
-            "epochs": 1,
-            "tokens_per_batch": TOKENS_PER_BATCH,
-            "early_stopping_patience": 0,
-            "max_training_tokens": TOKENS_PER_BATCH * (STEPS + 1),
-            "warmup_ratio": 0.0,
-            **more,
-        }
-    )
-
-
-def _chats(work: Path) -> tuple[list[Any], list[Any]]:
-    from sartor_models.chat_format import ChatTokens
-
-    rows = [
-        ChatTokens(tuple(row["ids"]), tuple(map(bool, row["learned"]))) for row in read_rows(work, "chats")
-    ]
-    return rows[HELD_OUT:], rows[:HELD_OUT]
 
 
 def _lora(work: Path) -> dict[str, Any]:
@@ -100,20 +41,12 @@ def _lora(work: Path) -> dict[str, Any]:
     from sartor_training.methods.passes import Passes
     from sartor_training.methods.taught_model import taught_model
 
-    recipe = _recipe()
+    recipe = lora_recipe()
     model, parameters = taught_model(Sources(work / "base", "base", work), recipe, "cpu")
-    train, held_out = _chats(work)
-    found = _timed(model, parameters, NextToken(model), train, recipe)
+    train, held_out = chats(work)
+    found = timed(model, parameters, NextToken(model), train, recipe)
     found["validation_loss"] = Passes(model, parameters, NextToken(model)).mean(held_out, 2048)[0]
     return found
-
-
-def _timed(model: Any, parameters: Any, objective: Any, rows: Sequence[Any], recipe: Any) -> dict[str, Any]:
-    from sartor_training.methods.loop import Training
-
-    clock = _Clock()
-    Training(model, parameters, objective, rows, [], recipe, clock).run()
-    return clock.figures()
 
 
 def _matmul(work: Path) -> dict[str, Any]:
@@ -125,7 +58,7 @@ def _matmul(work: Path) -> dict[str, Any]:
     config = json.loads((work / "base" / "config.json").read_text(encoding="utf-8"))
     width, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     kv = config["num_key_value_heads"] * config["head_dim"]
-    train, _ = _chats(work)
+    train, _ = chats(work)
     share = sum(row.supervised_count for row in train) / sum(len(row.ids) for row in train)
     tokens, learned = TOKENS_PER_BATCH, int(TOKENS_PER_BATCH * share)
     shapes = [(tokens, width, out) for out in (width, kv, kv, width, inner, inner)] + [(tokens, inner, width)]
@@ -156,7 +89,7 @@ def _dpo(work: Path) -> dict[str, Any]:
     from sartor_training.methods.method import Sources
     from sartor_training.methods.taught_model import taught_model
 
-    recipe = _recipe(method="dpo", learning_rate=5e-5)
+    recipe = lora_recipe(method="dpo", learning_rate=5e-5)
     model, parameters = taught_model(Sources(work / "base", "base", work), recipe, "cpu")
     rows = []
     for pair in read_rows(work, "preferences")[:64]:
@@ -173,7 +106,7 @@ def _dpo(work: Path) -> dict[str, Any]:
     reference = _reference(objective, rows, None)
     seconds = time.perf_counter() - begun
     tokens = sum(objective.length(row) for row in rows)
-    clock = _Clock(
+    clock = Clock(
         seconds / tokens
     )  # each row's reference is made once, and paid here by the rows of these steps
     Training(model, parameters, objective, judged(rows, reference), [], recipe, clock).run()
@@ -186,14 +119,14 @@ def _head(work: Path) -> dict[str, Any]:
     from sartor_training.methods.output_layer import LabelledRow, OutputLayerLoss
     from sartor_training.methods.taught_model import taught_model
 
-    recipe = _recipe(method="output_layer")
+    recipe = lora_recipe(method="output_layer")
     model, parameters = taught_model(Sources(work / "base", "base", work), recipe, "cpu")
     rows = [LabelledRow(tuple(row["ids"]), (float(row["label"]),)) for row in read_rows(work, "labelled")]
     names = tuple(str(number) for number in range(1 + int(max(row.target[0] for row in rows))))
     layer = OutputLayer("single_label", names, model.config.hidden_size)
     parameters |= {f"output_layer.{name}": parameter for name, parameter in layer.named_parameters()}
     rows *= -(-recipe.max_training_tokens // sum(len(row.ids) for row in rows))
-    return _timed(model, parameters, OutputLayerLoss(model, layer), rows, recipe)
+    return timed(model, parameters, OutputLayerLoss(model, layer), rows, recipe)
 
 
 def _judged(work: Path, adapter: Path) -> float:
@@ -204,86 +137,7 @@ def _judged(work: Path, adapter: Path) -> float:
     from sartor_training.methods.passes import Passes
 
     model = PeftModel.from_pretrained(load_model(work / "base"), str(adapter)).get_base_model()
-    return Passes(model, {}, NextToken(model)).mean(_chats(work)[1], 2048)[0]
-
-
-def _ablation(work: Path) -> dict[str, Any]:
-    """Each choice taken away alone; three steps each."""
-    import torch
-    from sartor_models.adapters import LoraAdapter, adapter_weights, add_lora
-    from sartor_models.load import load_model
-    from sartor_training.methods import plan
-    from sartor_training.methods.fast_layers import speed_up
-    from sartor_training.methods.next_token import NextToken
-
-    train, _ = _chats(work)
-    recipe = _recipe(max_training_tokens=TOKENS_PER_BATCH * 3)
-
-    def run(
-        dtype: Any = None, fast: bool = True, wide: bool = False, head: bool = True, mixed: bool = False
-    ) -> Any:
-        model = add_lora(load_model(work / "base", dtype), LoraAdapter(RANK, 32.0), 0)
-        parameters = adapter_weights(model)
-        if wide:
-            for parameter in parameters.values():
-                parameter.data = parameter.data.float()
-        if fast:
-            speed_up(model)
-        objective: Any = NextToken(model) if head else _WholeHead(model)
-        shuffled: AbstractContextManager[Any] = (
-            mock.patch.object(plan, "length_bucketed", _shuffled) if mixed else nullcontext()
-        )
-        mixer = torch.autocast("cpu", torch.bfloat16) if wide else nullcontext()
-        with shuffled, mixer:
-            return _timed(model, parameters, objective, train, recipe)
-
-    return {
-        "all of it": run(),
-        "library's layers": run(fast=False),
-        "head on all positions": run(head=False),
-        "rows in random batches": run(mixed=True),
-        "adapters in float32": run(wide=True, fast=False),
-        "everything in float32": run(torch.float32),
-    }
-
-
-class _WholeHead:
-    """Scores of every position at once, as libraries make them."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def length(self, row: Any) -> int:
-        """Tokens."""
-        return len(row.ids)
-
-    def positions(self, row: Any) -> int:
-        """Supervised tokens."""
-        return sum(row.supervised[1:])
-
-    def loss(self, rows: Sequence[Any]) -> Any:
-        """Cross-entropy with labels of -100."""
-        import torch
-        from sartor_models.batches import padded
-
-        ids, _ = padded([row.ids for row in rows], 0)
-        learned, _ = padded([row.supervised for row in rows], 0)
-        scores = self.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-        labels = ids[:, 1:].masked_fill(~learned[:, 1:].bool(), -100)
-        return torch.nn.functional.cross_entropy(scores.transpose(1, 2), labels), {}
-
-
-def _shuffled(lengths: Sequence[int], tokens_per_batch: int, *, seed: int | None = None) -> list[list[int]]:
-    """Batches of rows as they come, each padded to its longest."""
-    order = list(range(len(lengths)))
-    random.Random(seed).shuffle(order)
-    batches: list[list[int]] = [[]]
-    for index in order:
-        longest = max([lengths[index], *(lengths[other] for other in batches[-1])])
-        if batches[-1] and longest * (len(batches[-1]) + 1) > tokens_per_batch:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
+    return Passes(model, {}, NextToken(model)).mean(chats(work)[1], 2048)[0]
 
 
 def _quote(work: Path) -> dict[str, Any]:
@@ -305,11 +159,11 @@ def _quote_part(folder: str, part: str) -> dict[str, float]:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     work = Path(folder)
-    recipe = _recipe(max_training_tokens=TOKENS_PER_BATCH * 16)
+    recipe = lora_recipe(max_training_tokens=TOKENS_PER_BATCH * 16)
 
     def prepare(sources: Sources, recipe: Any, device: str, cached: Any) -> Prepared:
         model, parameters = taught_model(sources, recipe, device)
-        train, held_out = _chats(work)
+        train, held_out = chats(work)
         audit = Audit(rows=len(train), tokens=1, supervised_tokens=1, cut=0, without_labels=0)
         return Prepared(
             recipe,
@@ -333,7 +187,7 @@ def _quote_part(folder: str, part: str) -> dict[str, float]:
     begun = time.perf_counter()
     ready = prepare(sources, recipe, "cpu", {})
     Training(
-        ready.model, ready.parameters, ready.objective, ready.train, ready.validation, recipe, _Clock()
+        ready.model, ready.parameters, ready.objective, ready.train, ready.validation, recipe, Clock()
     ).run()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": time.perf_counter() - begun, "memory_mib": memory}
@@ -350,5 +204,4 @@ class _Silent:
 
 
 if __name__ == "__main__":
-    assert LONGEST
     print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])))
