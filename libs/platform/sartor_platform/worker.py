@@ -86,7 +86,7 @@ class JobContext:
         """An attempt that lost its job while it uploaded leaves nothing: the sweep may be over already."""
         try:
             self._check()
-        except Exception:
+        except Exception:  # why it is not ours any more is told to the caller; here it only means: clean up
             self.runtime.objects.remove(reference.uri)
             raise
         return reference
