@@ -10,6 +10,7 @@ import torch
 
 from sartor_models.errors import ModelError
 from sartor_models.load import _check_adapter, _check_folder
+from sartor_models.versions import own_text_files
 
 _COPIED = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -48,6 +49,8 @@ def merge(base: Path, adapter: Path, folder: Path, *, dtype: torch.dtype = torch
             reason="ADAPTER_INVALID",
         )
     _write_rest(base, folder, dtype)
+    for name in own_text_files(adapter):  # a chat template that the base model lacks
+        shutil.copyfile(adapter / name, folder / name)
 
 
 @torch.no_grad()

@@ -2,8 +2,8 @@
 kept."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,21 @@ KINDS = ("single_label", "multi_label", "regression")
 LABEL_SEPARATOR = "|"
 _WEIGHTS, _DESCRIPTION = "output_layer.safetensors", "output_layer.json"
 _FORMAT = 1
+_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says of a text. `probabilities` has one entry a label; a regression has none."""
+    """What the model says of a text. `probabilities` has one entry a label; a regression has none.
+
+    `tokens` were read of the text; the rest was cut where it is `truncated`.
+    """
 
     labels: tuple[str, ...]
     probabilities: dict[str, float]
     value: float | None = None
+    tokens: int = 0
+    truncated: bool = False
 
 
 class OutputLayer(torch.nn.Module):
@@ -36,6 +42,7 @@ class OutputLayer(torch.nn.Module):
         labels: in the order of the outputs; none for a regression.
         temperature: divides the scores before they become probabilities.
         mean, scale: of the numbers that a regression was taught, which it learns in standard units.
+        max_length: tokens of a text that it was taught on; a longer one is cut.
     """
 
     def __init__(
@@ -47,10 +54,11 @@ class OutputLayer(torch.nn.Module):
         temperature: float = 1.0,
         mean: float = 0.0,
         scale: float = 1.0,
+        max_length: int = _MAX_LENGTH,
     ) -> None:
         super().__init__()
         self.kind, self.labels, self.temperature = kind, labels, temperature
-        self.mean, self.scale = mean, scale
+        self.mean, self.scale, self.max_length = mean, scale, max_length
         self.outputs = len(labels) or 1
         self.weight = torch.nn.Parameter(torch.randn(self.outputs, width) * width**-0.5 * 0.1)
         self.bias = torch.nn.Parameter(torch.zeros(self.outputs))
@@ -130,6 +138,7 @@ class OutputLayer(torch.nn.Module):
             "mean": self.mean,
             "scale": self.scale,
             "width": self.weight.shape[1],
+            "max_length": self.max_length,
         }
         text = json.dumps(description, indent=2, sort_keys=True, ensure_ascii=False)
         (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
@@ -155,6 +164,7 @@ class OutputLayer(torch.nn.Module):
                 temperature=float(told["temperature"]),
                 mean=float(told["mean"]),
                 scale=float(told["scale"]),
+                max_length=int(told.get("max_length", _MAX_LENGTH)),
             )
             layer.load_state_dict(load_file(folder / _WEIGHTS))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -179,14 +189,24 @@ def predict(
     layer: OutputLayer,
     texts: Sequence[str],
     *,
-    max_length: int = 512,
+    max_length: int | None = None,
     tokens_per_batch: int = 4096,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> list[Prediction]:
-    """What a loaded model with its adapter says of each text, in their order."""
-    rows = [text_ids(tokenizer, text, min(max_length, tokenizer.context_length))[0] for text in texts]
+    """What a loaded model with its adapter says of each text, in their order.
+
+    Args:
+        max_length: tokens that are read of each; as many as the layer was taught on where none is given.
+    """
+    longest = min(max_length or layer.max_length, tokenizer.context_length)
+    rows = [text_ids(tokenizer, text, longest) for text in texts]
     scores = torch.zeros(len(rows), layer.outputs)
-    for batch in length_bucketed([len(row) for row in rows], tokens_per_batch):
-        ids, mask = padded([rows[index] for index in batch], 0)
+    done = 0
+    for batch in length_bucketed([len(ids) for ids, _ in rows], tokens_per_batch):
+        ids, mask = padded([rows[index][0] for index in batch], 0)
         states = hidden_states(model, ids.to(model.device))
         scores[batch] = layer(states, mask.sum(1).to(states.device)).cpu()
-    return layer.predictions(scores)
+        done += len(batch)
+        progress(done / len(rows))
+    said = layer.predictions(scores)
+    return [replace(one, tokens=len(ids), truncated=cut) for one, (ids, cut) in zip(said, rows, strict=True)]

@@ -96,6 +96,7 @@ def prepare(sources: Sources, recipe: Recipe, device: str, cached: Mapping[str, 
     ]
     model, parameters = taught_model(sources, recipe, device)
     layer = _layer(sources, recipe, [label for _, _, label in found], model.config.hidden_size)
+    layer.max_length = length
     train = _balanced(_rows(tokenizer, found, layer, length), layer, recipe)
     held_out = [
         (row["record_key"], row["text"] or _asked(row), row["label"])
