@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -16,7 +16,7 @@ from sartor_platform.names import check_id
 from sartor_platform.transaction import Transaction
 
 if TYPE_CHECKING:
-    import psycopg
+    from sartor_platform.patient_connection import PatientConnection
 
 _STATEMENT_SECONDS = 60
 
@@ -37,6 +37,7 @@ class Database:
             pool_use_lifo=True,
             connect_args=self._connect_args(),
         )
+        event.listen(self.engine, "do_connect", _connect)
         self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
@@ -64,19 +65,22 @@ class Database:
         """The NOTIFY channel of this schema: wakes the relay, the workers and the watchers."""
         return f"sartor_{self.schema}"
 
-    def connect(self) -> psycopg.Connection[Any]:
-        """A plain connection outside the pool, in autocommit: for LISTEN and for session locks."""
-        import psycopg
+    def connect(self) -> PatientConnection:
+        """A plain connection outside the pool, in autocommit: for LISTEN and for session locks.
 
-        text = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(text, autocommit=True, **self._connect_args())
+        Outside of a transaction a statement must be answered at once (see `PatientConnection`).
+        """
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return _connect(None, None, (url,), {"autocommit": True, **self._connect_args()})
 
     def close(self) -> None:
         """Give every pooled connection back."""
         self.engine.dispose()
 
     def _limit(self, connection: Connection) -> None:
-        """Inside a call, no statement may take longer than the caller waits."""
+        """No statement is waited for without end; inside a call, none takes longer than the caller waits."""
+        patient = _patient(connection)
+        patient.answer_seconds = type(patient).answer_seconds
         left = deadlines.remaining_seconds()
         if left is None or left > _STATEMENT_SECONDS:
             return
@@ -94,7 +98,26 @@ class Database:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            "tcp_user_timeout": 25_000,  # keepalives do not count while something sent is not acknowledged
         }
+
+
+def take_time(connection: Connection) -> None:
+    """Let this transaction's statements run as long as they need."""
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    _patient(connection).answer_seconds = None
+
+
+def _patient(connection: Connection) -> PatientConnection:
+    return cast("PatientConnection", connection.connection.dbapi_connection)
+
+
+def _connect(
+    _dialect: object, _record: object, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> PatientConnection:
+    from sartor_platform.patient_connection import PatientConnection
+
+    return PatientConnection.connect(*arguments, **named)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sartor_platform.database import Database
 
 Callback = Callable[[str], None]
+PING_SECONDS = 15.0
 
 
 class Listener:
@@ -73,8 +75,13 @@ class Listener:
             topics = list(self._subscribers)
         for topic in topics:
             self._tell(topic, "")
+        heard = time.monotonic()
         while not self._stopping.is_set():
+            if time.monotonic() - heard > PING_SECONDS:
+                connection.execute("SELECT 1")  # silence may also mean that the server is gone
+                heard = time.monotonic()
             for notice in connection.notifies(timeout=1.0):
+                heard = time.monotonic()
                 topic, _, detail = notice.payload.partition(":")
                 self._tell(topic, detail)
                 if self._stopping.is_set():

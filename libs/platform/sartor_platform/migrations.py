@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from sartor_platform import log
-from sartor_platform.database import Database
+from sartor_platform.database import Database, take_time
 from sartor_platform.platform_tables import (
     create_platform_tables_v1,
     create_platform_tables_v2,
@@ -44,6 +44,7 @@ def upgrade(database_url: str, package: str, *, schema: str = "") -> None:
     try:
         with database.read() as connection:
             connection.execute(text("SET statement_timeout = 0"))
+            take_time(connection)
             connection.execute(text("SELECT pg_advisory_lock(hashtext(:key))"), key)
             connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{database.schema}"'))
             connection.commit()

@@ -193,6 +193,7 @@ def _migrated(definition: ServiceDefinition, database: Database, stop: threading
         return
     # Of the processes that start together one migrates; the others wait and find it done.
     with database.connect() as session:
+        session.answer_seconds = None  # another process's migrations may take their time
         session.execute("SELECT pg_advisory_lock(hashtext(%s))", [f"sartor.start.{database.schema}"])
         if _current(definition, database, stop):
             return

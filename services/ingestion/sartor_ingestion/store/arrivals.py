@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from sartor_datasets.records import Record, to_json
-from sartor_platform.database import Database
+from sartor_platform.database import Database, take_time
 from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection, text
 
@@ -98,6 +98,7 @@ def load_staged(database: Database, batch_id: str, rows: Path) -> None:
     """
     with database.connect() as connection, connection.transaction(), rows.open("rb") as file:
         connection.execute("SET LOCAL statement_timeout = 0")
+        connection.answer_seconds = None
         connection.execute("DELETE FROM arrivals WHERE batch_id = %s", [batch_id])
         with connection.cursor().copy(f"COPY arrivals ({COLUMNS}) FROM STDIN") as copy:
             for chunk in _chunks(file):
@@ -126,7 +127,7 @@ def unchanged(connection: Connection, dataset_id: int, batch_id: str) -> int:
 
 def for_large_sets(connection: Connection) -> None:
     """Let this transaction sort in memory and take its time: it may go through all records of a dataset."""
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    take_time(connection)
     connection.execute(text("SET LOCAL work_mem = '64MB'"))
 
 
