@@ -10,7 +10,7 @@ from sartor_platform.ticks import Tick
 
 from sartor_ingestion import events, service, worker
 from sartor_ingestion.settings import IngestionSettings
-from sartor_ingestion.store import contracts, imports
+from sartor_ingestion.store import contracts, imports, uploads
 from sartor_ingestion.usecases import snapshots
 
 
@@ -19,6 +19,7 @@ def _ticks(_runtime: Runtime) -> list[Tick]:
         Tick("cut_snapshots", 0.5, _cut_snapshots),
         Tick("forget_rejected", 3600.0, _forget_rejected),
         Tick("forget_previews", 600.0, _forget_previews),
+        Tick("sweep_uploads", 600.0, sweep_uploads),
     ]
 
 
@@ -39,6 +40,16 @@ def _forget_previews(runtime: Runtime) -> None:
         uploads = imports.forget_previews(tx, runtime.settings.preview_retention_seconds)
     for uri in uploads:
         runtime.objects.remove(uri)
+
+
+def sweep_uploads(runtime: Runtime) -> None:
+    """Remove what servers that were killed in the middle of an upload have left."""
+    with runtime.database.transaction() as tx:
+        left = uploads.abandon(tx, runtime.settings.upload_grace_seconds)
+    for uri in left:
+        runtime.objects.remove(uri)
+        with runtime.database.transaction() as tx:
+            uploads.forget(tx, uri)
 
 
 DEFINITION = ServiceDefinition(

@@ -19,5 +19,7 @@ class IngestionSettings(PlatformSettings):
     """Most bytes that one import of a prefix stages."""
     preview_retention_seconds: float = 86_400.0
     """How long a preview is kept, and the file that was uploaded for it."""
+    upload_grace_seconds: float = 86_400.0
+    """How long an upload may take. What is left of one that began longer ago is removed."""
     rejected_retention_seconds: float = 90 * 86_400.0
     """How long rejected rows are kept: their excerpts may show personal data."""

@@ -9,16 +9,24 @@ import grpc
 from sartor.ingestion.v1 import dataset_pb2
 from sartor.ingestion.v1 import ingestion_service_pb2 as messages
 from sartor_datasets.manifests import ObjectReference
-from sartor_platform import principal
-from sartor_platform.errors import FieldViolation, InvalidArgument, ResourceExhausted, Unavailable
+from sartor_platform import log, principal
+from sartor_platform.errors import (
+    FieldViolation,
+    InvalidArgument,
+    ResourceExhausted,
+    SartorError,
+    Unavailable,
+)
 from sartor_platform.idempotency import once
 from sartor_platform.jobs import job_of
 from sartor_platform.names import new_id
 from sartor_platform.runtime import Runtime
+from sqlalchemy.exc import DBAPIError
 
 from sartor_ingestion import service_messages
 from sartor_ingestion.reach import Reach
 from sartor_ingestion.resources import SOURCE
+from sartor_ingestion.store import uploads
 from sartor_ingestion.usecases import imports
 
 
@@ -33,19 +41,30 @@ def receive(runtime: Runtime, parts: Iterator[messages.UploadRecordsRequest]) ->
     """
     header = _header(parts)
     project = SOURCE.parse(header.source, field="header.source")["project"]
+    key = f"{project}/uploads/{new_id()}"
+    uri = runtime.objects.uri(key)
     with runtime.database.transaction() as tx:
         imports.on_duty(tx, header.source)
-    limit = runtime.settings.upload_limit_bytes
-    stored = runtime.objects.put_stream(f"{project}/uploads/{new_id()}", _chunks(parts, limit))
+        uploads.begin(tx, uri)
     kept = False
     try:
+        stored = runtime.objects.put_stream(key, _chunks(parts, runtime.settings.upload_limit_bytes))
         _check_digest(header, stored)
         answer = _start(runtime, header, stored)
-        kept = answer.object.uri == stored.uri
+        kept = answer.object.uri == uri
         return answer
     finally:
         if not kept:  # refused, or a repeat of a call that was answered already
-            runtime.objects.remove(stored.uri)
+            _discard(runtime, uri)
+
+
+def _discard(runtime: Runtime, uri: str) -> None:
+    try:
+        runtime.objects.remove(uri)
+        with runtime.database.transaction() as tx:
+            uploads.forget(tx, uri)
+    except (SartorError, DBAPIError) as error:  # the call's own fault is told; the sweep comes later
+        log.get().warning("upload.left_for_the_sweep", uri=uri, error=log.brief(error))
 
 
 def _start(runtime: Runtime, header: messages.UploadHeader, stored: ObjectReference) -> dataset_pb2.Import:
@@ -64,6 +83,9 @@ def _start(runtime: Runtime, header: messages.UploadHeader, stored: ObjectRefere
     )
 
     def make() -> dataset_pb2.Import:
+        if not uploads.settle(tx, stored.uri):
+            message = "the upload took so long that it was given up; send it in smaller files"
+            raise Unavailable(message, reason="UPLOAD_INTERRUPTED")
         started = imports.start_import(tx, arriving, principal.current(), Reach.of(runtime.settings))
         return service_messages.import_message(started, job_of(tx.connection, started.name))
 

@@ -14,8 +14,17 @@ import pytest
 from sartor.common.v1 import job_status_pb2
 from sartor.ingestion.v1 import ingestion_service_pb2 as messages
 from sartor.ingestion.v1 import project_pb2, source_pb2
+from sartor_ingestion.__main__ import sweep_uploads
+from sartor_ingestion.settings import IngestionSettings
+from sartor_ingestion.store import uploads
+from sartor_platform.database import Database
 from sartor_platform.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
 from sartor_platform.grpc_client import call_errors
+from sartor_platform.listen import Listener
+from sartor_platform.objects import ObjectStore
+from sartor_platform.runtime import Runtime
+from sartor_platform.settings import read
+from sartor_platform.watch import Watchers
 
 from tests.integration.ingestion.conftest import Ingestion
 
@@ -115,6 +124,44 @@ def test_bytes_with_another_digest_are_refused_and_not_kept(ingestion: Ingestion
     assert error.value.reason == "DIGEST_MISMATCH"
     objects = ingestion.objects.list_objects(ingestion.servers.s3_bucket, f"{unique_name}/", recursive=True)
     assert list(objects) == []
+
+
+def test_what_a_killed_server_left_of_an_upload_is_swept(
+    ingestion: Ingestion, unique_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ingestion.upload(ingestion.apply(unique_name), as_jsonl(), "rows.jsonl").object.uri
+    for name, value in ingestion.servers.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SARTOR_UPLOAD_GRACE_SECONDS", "0")
+    settings = read(IngestionSettings)
+    database, store = Database(settings.database_url, "ingestion"), ObjectStore(settings)
+    runtime = Runtime(settings, database, store, Watchers(Listener(database)), "ingestion")
+    try:
+        key = f"{unique_name}/uploads/left"
+        with database.transaction() as tx:
+            uploads.begin(tx, store.uri(key))
+        store.put_bytes(key, b"here the server was killed")
+        sweep_uploads(runtime)
+        assert [store.uri(each) for each in store.list_keys(f"{unique_name}/uploads/")] == [kept]
+        with database.transaction() as tx:
+            assert uploads.abandon(tx, 0) == []
+    finally:
+        database.close()
+
+
+def test_an_upload_that_was_given_up_meanwhile_names_no_object(
+    ingestion: Ingestion, unique_name: str
+) -> None:
+    database = Database(ingestion.servers.environment()["SARTOR_DATABASE_URL"], "ingestion")
+    try:
+        with database.transaction() as tx:
+            uploads.begin(tx, f"s3://b/{unique_name}")
+        with database.transaction() as tx:
+            assert uploads.abandon(tx, 0) == [f"s3://b/{unique_name}"]
+            assert not uploads.settle(tx, f"s3://b/{unique_name}")
+            uploads.forget(tx, f"s3://b/{unique_name}")
+    finally:
+        database.close()
 
 
 def test_an_upload_needs_a_header_and_a_known_source(ingestion: Ingestion, unique_name: str) -> None:
