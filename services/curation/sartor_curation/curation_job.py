@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,10 @@ from sartor_platform.errors import DataLoss
 from sartor_curation.dataset_card import render_card
 from sartor_curation.index import Remembered
 from sartor_curation.pipeline import Finished, Pipeline
-from sartor_curation.policy import Policy
+from sartor_curation.policy import Policy, Runtime
 from sartor_curation.report import Report as CurationReport
 from sartor_curation.report_page import render
-from sartor_curation.shards import Processes
+from sartor_curation.shards import Executor, Processes
 from sartor_curation.tokenizer import TokenCounter
 
 if TYPE_CHECKING:
@@ -46,16 +46,18 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
     """
     manifest = SnapshotManifest.from_json(Path(task["snapshot_manifest"]).read_bytes())
     remembered = dict(_remembered(folder))
-    pipeline = Pipeline(
-        policy=Policy.from_spec(task["policy"]),
-        folder=folder / "shards",
-        count_tokens=TokenCounter(Path(task["tokenizer"])),
-        source=manifest.name,
-        remembered=remembered,
-        executor=Processes(int(task["processes"]) or len(os.sched_getaffinity(0))),
-        progress=_Progress(report),
-    )
-    finished = pipeline.run(_read(folder, manifest))
+    policy = Policy.from_spec(task["policy"])
+    with _executor(policy, task) as executor:
+        pipeline = Pipeline(
+            policy=policy,
+            folder=folder / "shards",
+            count_tokens=TokenCounter(Path(task["tokenizer"])),
+            source=manifest.name,
+            remembered=remembered,
+            executor=executor,
+            progress=_Progress(report),
+        )
+        finished = pipeline.run(_read(folder, manifest))
     report(0.95, stage="write", message="writing the curated snapshot")
     files = write_splits(folder, finished)
     _write_dropped(folder, finished)
@@ -71,6 +73,15 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
         "kept_by_split": {split.split: split.records for split in shown.splits},
         "training_tokens": next(s.tokens for s in shown.splits if s.split == "train"),
     }
+
+
+def _executor(policy: Policy, task: Mapping[str, Any]) -> AbstractContextManager[Executor]:
+    """Who works on the shards, as the policy wants it."""
+    if policy.runtime is Runtime.RAY:
+        from sartor_curation.ray_runtime import OnRay
+
+        return OnRay(str(task["ray_address"]))
+    return nullcontext(Processes(int(task["processes"]) or len(os.sched_getaffinity(0))))
 
 
 class _Progress:

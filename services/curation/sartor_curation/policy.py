@@ -33,6 +33,13 @@ class Preset(StrEnum):
     CORPUS = "CORPUS"
 
 
+class Runtime(StrEnum):
+    """Where the steps run."""
+
+    LOCAL = "LOCAL"
+    RAY = "RAY"
+
+
 class MislabelledAction(StrEnum):
     """What happens to records whose label is probably wrong."""
 
@@ -90,6 +97,7 @@ class Policy:
     """What models are evaluated on elsewhere: nothing that shares long passages with it is trained on."""
     whole_sentences_only: bool = False
     """Of a corpus, whether lines must end in terminal punctuation: C4 asks it, FineWeb does not."""
+    runtime: Runtime = Runtime.LOCAL
     skipped_steps: tuple[str, ...] = ()
     """Names of steps to leave out, of those that may be: see OPTIONAL."""
 
@@ -112,6 +120,7 @@ class Policy:
                 "mislabelled_action": MislabelledAction(
                     values.get("mislabelled_action", MislabelledAction.REPORT)
                 ),
+                "runtime": Runtime(values.get("runtime", Runtime.LOCAL)),
                 "preset": Preset(values.get("preset", Preset.INSTRUCTIONS)),
                 "pii_action": PiiAction(values.get("pii_action", PiiAction.MASK)),
                 "contradiction_action": ContradictionAction(

@@ -19,6 +19,7 @@ from sartor_curation.policy import (
     PiiAction,
     Policy,
     Preset,
+    Runtime,
 )
 from sartor_curation.resources import Curation, DroppedRecord
 
@@ -62,6 +63,7 @@ def policy_of(message: curation_policy_pb2.CurationPolicy) -> Policy:
         evaluation_texts=tuple(message.evaluation_texts),
         skipped_steps=tuple(message.skipped_steps),
         whole_sentences_only=message.whole_sentences_only,
+        runtime=_chosen(curation_policy_pb2.Runtime, "RUNTIME_", message.runtime, Runtime, Runtime.LOCAL),
     )
 
 
@@ -97,6 +99,7 @@ def policy_message(name: str, policy: Policy) -> curation_policy_pb2.CurationPol
         evaluation_texts=policy.evaluation_texts,
         skipped_steps=policy.skipped_steps,
         whole_sentences_only=policy.whole_sentences_only,
+        runtime=curation_policy_pb2.Runtime.Value("RUNTIME_" + policy.runtime),
     )
 
 

@@ -13,3 +13,6 @@ class CurationSettings(PlatformSettings):
 
     compute_processes: int = 0
     """Processes that work on the shards of one snapshot; 0 is one a core."""
+    ray_address: str = ""
+    """Of the Ray cluster for policies with `runtime: ray`, such as ray://ray-head:10001; empty starts Ray on
+    the machine of the worker."""

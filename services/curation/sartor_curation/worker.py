@@ -63,6 +63,7 @@ def stage_curation(context: JobContext) -> dict[str, Any]:
         "tokenizer": str(_stage_tokenizer(context, model)),
         "about": _about(curation, policy),
         "processes": context.runtime.settings.compute_processes,
+        "ray_address": context.runtime.settings.ray_address,
     }
 
 

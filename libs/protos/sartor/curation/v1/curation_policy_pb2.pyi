@@ -132,6 +132,30 @@ MISLABELLED_ACTION_DROP: MislabelledAction.ValueType  # 2
 """The record is dropped."""
 Global___MislabelledAction: _TypeAlias = MislabelledAction  # noqa: Y015
 
+class _Runtime:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RuntimeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Runtime.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUNTIME_UNSPECIFIED: _Runtime.ValueType  # 0
+    """Same as LOCAL."""
+    RUNTIME_LOCAL: _Runtime.ValueType  # 1
+    """In processes of the machine of the worker."""
+    RUNTIME_RAY: _Runtime.ValueType  # 2
+    """On the Ray cluster that the service was told of."""
+
+class Runtime(_Runtime, metaclass=_RuntimeEnumTypeWrapper):
+    """Where the steps run."""
+
+RUNTIME_UNSPECIFIED: Runtime.ValueType  # 0
+"""Same as LOCAL."""
+RUNTIME_LOCAL: Runtime.ValueType  # 1
+"""In processes of the machine of the worker."""
+RUNTIME_RAY: Runtime.ValueType  # 2
+"""On the Ray cluster that the service was told of."""
+Global___Runtime: _TypeAlias = Runtime  # noqa: Y015
+
 @_typing.final
 class LengthBounds(_message.Message):
     """Bounds on length; 0 is no bound."""
@@ -208,6 +232,7 @@ class CurationPolicy(_message.Message):
     EVALUATION_TEXTS_FIELD_NUMBER: _builtins.int
     SKIPPED_STEPS_FIELD_NUMBER: _builtins.int
     WHOLE_SENTENCES_ONLY_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/curationPolicies/{policy}"."""
     dataset: _builtins.str
@@ -230,6 +255,8 @@ class CurationPolicy(_message.Message):
     """What happens to records whose label is probably wrong."""
     whole_sentences_only: _builtins.bool
     """Of a corpus: whether lines must end in terminal punctuation, as C4 asks."""
+    runtime: Global___Runtime.ValueType
+    """Where the steps run; what comes of them is the same."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Languages that are kept (ISO 639-1); empty keeps all."""
@@ -279,10 +306,11 @@ class CurationPolicy(_message.Message):
         evaluation_texts: _abc.Iterable[_builtins.str] | None = ...,
         skipped_steps: _abc.Iterable[_builtins.str] | None = ...,
         whole_sentences_only: _builtins.bool = ...,
+        runtime: Global___Runtime.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "order", b"order", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "contradiction_action", b"contradiction_action", "dataset", b"dataset", "evaluation_texts", b"evaluation_texts", "label_instruction", b"label_instruction", "languages", b"languages", "least_share", b"least_share", "length", b"length", "mislabelled_action", b"mislabelled_action", "name", b"name", "near_duplicate_threshold", b"near_duplicate_threshold", "order", b"order", "pii_action", b"pii_action", "preset", b"preset", "represented_attributes", b"represented_attributes", "skipped_steps", b"skipped_steps", "split", b"split", "whole_sentences_only", b"whole_sentences_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "contradiction_action", b"contradiction_action", "dataset", b"dataset", "evaluation_texts", b"evaluation_texts", "label_instruction", b"label_instruction", "languages", b"languages", "least_share", b"least_share", "length", b"length", "mislabelled_action", b"mislabelled_action", "name", b"name", "near_duplicate_threshold", b"near_duplicate_threshold", "order", b"order", "pii_action", b"pii_action", "preset", b"preset", "represented_attributes", b"represented_attributes", "runtime", b"runtime", "skipped_steps", b"skipped_steps", "split", b"split", "whole_sentences_only", b"whole_sentences_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
