@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sartor.curation.v1.curation_events_pb2 import CurationSucceeded
+from sartor.deployment.v1.deployment_events_pb2 import RetrainingRequested
 from sartor_datasets.manifests import ObjectReference
 from sartor_datasets.strict_json import ManifestInvalid
 from sartor_platform.errors import InvalidArgument
@@ -13,10 +14,10 @@ from sartor_platform.inbox import BatchHandler, Handler
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 
-from sartor_training.resources import CURATION, CURATION_POLICY, Curation
+from sartor_training.resources import CURATION, CURATION_POLICY, MODEL_VERSION, TRAINING_PLAN, Curation
 from sartor_training.usecases import training_jobs
 
-TOPICS = ("sartor.curation.v1",)
+TOPICS = ("sartor.curation.v1", "sartor.deployment.v1")
 
 
 def topics(_runtime: Runtime) -> Sequence[str]:
@@ -26,7 +27,10 @@ def topics(_runtime: Runtime) -> Sequence[str]:
 
 def handlers(_runtime: Runtime) -> Mapping[str, Handler | BatchHandler]:
     """Event type → use case."""
-    return {CurationSucceeded.DESCRIPTOR.full_name: curation_succeeded}
+    return {
+        CurationSucceeded.DESCRIPTOR.full_name: curation_succeeded,
+        RetrainingRequested.DESCRIPTOR.full_name: retraining_requested,
+    }
 
 
 def curation_succeeded(tx: Transaction, event: Event) -> None:
@@ -49,3 +53,20 @@ def curation_succeeded(tx: Transaction, event: Event) -> None:
         run=event.run,
     )
     training_jobs.curation_succeeded(tx, curation, run=event.run, generation=event.generation)
+
+
+def retraining_requested(tx: Transaction, event: Event) -> None:
+    """RetrainingRequested: the loop of an endpoint wants its plan to make a version."""
+    told: RetrainingRequested = event.message
+    TRAINING_PLAN.parse(told.training_plan, field="training_plan")
+    CURATION.parse(told.curation, field="curation")
+    if told.live_version:
+        MODEL_VERSION.parse(told.live_version, field="live_version")
+    training_jobs.retraining_requested(
+        tx,
+        told.training_plan,
+        told.curation,
+        told.live_version,
+        run=event.run,
+        generation=event.generation,
+    )

@@ -18,6 +18,7 @@ PRESETS = ("quick", "balanced", "best")
 OUTPUT_LAYERS = ("single_label", "multi_label", "regression")
 CHAT_TEMPLATES = ("chatml", "plain")
 LATEST = "latest"
+LIVE = "live"
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("rank", 1, 1024),
@@ -101,11 +102,11 @@ def _words(recipe: Recipe) -> Iterator[Fault]:
         if getattr(recipe, name) not in known:
             told = " or ".join(word for word in known if word)
             yield Fault(name, f"must be {told}, not {getattr(recipe, name)!r}")
-    if recipe.start_from not in ("", LATEST) and not _VERSION.fullmatch(recipe.start_from):
+    if recipe.start_from not in ("", LATEST, LIVE) and not _VERSION.fullmatch(recipe.start_from):
         yield Fault(
             "start_from",
-            f"must be {LATEST} or have the form projects/{{project}}/models/{{model}}/versions/{{version}}, "
-            f"not {recipe.start_from!r}",
+            f"must be {LATEST}, {LIVE} or have the form projects/{{project}}/models/{{model}}/versions/"
+            f"{{version}}, not {recipe.start_from!r}",
         )
     if recipe.replay_curation and not _CURATION.fullmatch(recipe.replay_curation):
         yield Fault(

@@ -12,7 +12,7 @@ from sartor_platform.errors import FieldViolation, InvalidArgument, NotFound
 from sartor_platform.names import NamePattern, pattern
 
 from sartor_training.recipe import BadRecipe, Recipe
-from sartor_training.recipe_faults import LATEST
+from sartor_training.recipe_faults import LATEST, LIVE
 
 PROJECT = pattern("projects/{project}")
 BASE_MODEL = pattern("projects/{project}/baseModels/{base_model}")
@@ -52,6 +52,8 @@ class PlanSpec:
     model: str
     base_model: str
     recipe: Mapping[str, Any]
+    trigger: str = "curation"
+    """"curation", or "loop": after its first version it trains only when an endpoint's loop asks."""
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in a revision."""
@@ -60,6 +62,8 @@ class PlanSpec:
             "model": self.model,
             "base_model": self.base_model,
             "recipe": dict(self.recipe),
+            # Only where it says something: plans of before keep their revision.
+            **({"trigger": self.trigger} if self.trigger != "curation" else {}),
         }
 
 
@@ -176,7 +180,7 @@ def checked_names(project: str, names: Sequence[tuple[str, NamePattern, str]], r
 def names_in_recipe(recipe: Mapping[str, Any], field: str) -> list[tuple[str, NamePattern, str]]:
     """The resources that a recipe refers to, for `checked_names`."""
     found = []
-    if recipe["start_from"] not in ("", LATEST):
+    if recipe["start_from"] not in ("", LATEST, LIVE):
         found.append((f"{field}.start_from", MODEL_VERSION, str(recipe["start_from"])))
     if recipe["replay_curation"]:
         found.append((f"{field}.replay_curation", CURATION, str(recipe["replay_curation"])))

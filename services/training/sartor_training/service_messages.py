@@ -153,6 +153,7 @@ def plan_spec(message: training_plan_pb2.TrainingPlan) -> PlanSpec:
         model=message.model,
         base_model=message.base_model,
         recipe=recipe_of(message.recipe, "training_plan.recipe"),
+        trigger="loop" if message.trigger == training_plan_pb2.PLAN_TRIGGER_LOOP else "curation",
     )
 
 
@@ -166,6 +167,9 @@ def plan_message(
         model=spec["model"],
         base_model=spec["base_model"],
         recipe=recipe_message(spec["recipe"]),
+        trigger=training_plan_pb2.PlanTrigger.Value(
+            f"PLAN_TRIGGER_{spec.get('trigger', 'curation').upper()}"
+        ),
         order=None if order is None else orders.order_revision(order),
     )
 

@@ -55,6 +55,26 @@ def test_in_bfloat16_they_differ_by_rounding_only(tiny: Path) -> None:
     _same(tiny, torch.bfloat16, 6e-2)
 
 
+def test_layers_that_read_the_same_input_are_one_product_that_holds_nothing_twice(tiny: Path) -> None:
+    model = _model(tiny, torch.float32)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    speed_up(model)
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+    block = model.model.layers[0].self_attn
+    storage = {
+        getattr(block, name).base_layer.weight.untyped_storage().data_ptr()
+        for name in ("q_proj", "k_proj", "v_proj")
+    }
+    assert len(storage) == 1
+    assert hasattr(model.model.layers[0].mlp, "sartor_linears")
+
+
+def test_dora_keeps_the_librarys_layers(tiny: Path) -> None:
+    model = add_lora(load_model(tiny), LoraAdapter(rank=4, kind="dora"), seed=0)
+    speed_up(model)
+    assert "forward" not in vars(model.model.layers[0].self_attn.q_proj)
+
+
 def test_where_all_weights_are_taught_every_one_gets_its_gradient(tiny: Path) -> None:
     _same(tiny, torch.float32, 2e-5, full=True)
 
@@ -62,7 +82,8 @@ def test_where_all_weights_are_taught_every_one_gets_its_gradient(tiny: Path) ->
 def test_rows_beyond_the_longest_take_the_librarys_attention(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sartor_training.methods.fast_layers._LONGEST_ROW", 4)
+    for name in ("fast_layers", "fast_attention"):
+        monkeypatch.setattr(f"sartor_training.methods.{name}.LONGEST_ROW", 4)
     _same(tiny, torch.float32, 2e-5)
 
 

@@ -2,10 +2,10 @@
 sooner.
 
 Measured on Zen 5 with bfloat16 (benchmarks of the training service): the library's attention kernel spends
-26 ms on
-what two batched matrix products and a softmax do in 4; scaling and adding a LoRA branch as tensors of their
-own costs
-more than the branch's products; the norms and the gated activation make a dozen passes where few suffice.
+26 ms on what two batched matrix products and a softmax do in 4; scaling and adding a LoRA branch as tensors
+of their own costs more than the branch's products; the norms and the gated activation make a dozen passes
+where few suffice. What is left is short operations, each of which wakes the other threads: fewer of them
+count more than faster ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
-_LONGEST_ROW = 1024  # beyond it the table of attention weights outgrows what it saves
+from sartor_training.methods.fast_attention import LONGEST_ROW, join_attention
+from sartor_training.methods.lora_linears import LoraLinears, is_plain_lora
+
 _NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm")
 _GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP", "SmolLM3MLP")
 ATTENTION = "sartor_training"
@@ -31,70 +33,26 @@ def speed_up(model: Any) -> None:
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, _attention_interface)
-    if getattr(model.config, "sliding_window", None) is None:
+    plain_attention = getattr(model.config, "sliding_window", None) is None
+    if plain_attention:
         model.config._attn_implementation = ATTENTION
     for module in model.modules():
         kind = type(module).__name__
         if kind in _NORMS and not module.weight.requires_grad:
             module.forward = types.MethodType(_norm_forward, module)
         elif kind in _GATED and model.config.hidden_act == "silu":
+            if LoraLinears.joinable(layers := [module.gate_proj, module.up_proj]):
+                module.sartor_linears = LoraLinears(layers)
             module.forward = types.MethodType(_gated_forward, module)
-        elif _plain_lora(module):
+        elif is_plain_lora(module):
+            module.sartor_linears = LoraLinears([module])
             module.forward = types.MethodType(_lora_forward, module)
-
-
-def _plain_lora(module: Any) -> bool:
-    """Whether this is a linear layer with one LoRA adapter and nothing else about it."""
-    adapters = getattr(module, "lora_A", None)
-    if adapters is None or list(adapters) != ["default"] or not hasattr(module, "base_layer"):
-        return False
-    plain_dropout = isinstance(module.lora_dropout["default"], torch.nn.Identity)
-    base = module.base_layer
-    return (
-        plain_dropout
-        and isinstance(base, torch.nn.Linear)
-        and not base.weight.requires_grad
-        and not module.merged
-    )
-
-
-class _LoraLinear(torch.autograd.Function):
-    """x W^T + scale (x A^T) B^T (+ bias), W and bias frozen. x is [tokens, width]."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        down: torch.Tensor,
-        up: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        inner = x @ down.T
-        out = torch.nn.functional.linear(x, weight, bias)
-        out.addmm_(inner, up.T, alpha=scale)
-        ctx.save_for_backward(x, weight, down, up, inner)
-        ctx.scale = scale
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, down, up, inner = ctx.saved_tensors
-        grad = grads[0]
-        grad_inner = (grad @ up).mul_(ctx.scale)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_inner, down)
-        return grad_x, None, None, grad_inner.T @ x, (grad.T @ inner).mul_(ctx.scale), None
+        elif plain_attention:
+            join_attention(module)
 
 
 def _lora_forward(self: Any, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    apply: Any = _LoraLinear.apply
-    down, up = self.lora_A["default"].weight, self.lora_B["default"].weight
-    base, scale = self.base_layer, self.scaling["default"]
-    out: torch.Tensor = apply(x.reshape(-1, x.shape[-1]), base.weight, base.bias, down, up, scale)
-    return out.view(*x.shape[:-1], -1)
+    return self.sartor_linears(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)  # type: ignore[no-any-return]
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -134,27 +92,37 @@ def _norm_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 class _SwiGlu(torch.autograd.Function):
-    """silu(gate) * up (Shazeer 2020); the sigmoid is made once, for both passes."""
+    """silu(gate) * up (Shazeer 2020), gate and up side by side; the sigmoid is made once, for both passes."""
 
     @staticmethod
-    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, both: torch.Tensor) -> torch.Tensor:
+        gate, up = both.chunk(2, -1)
         sigmoid = torch.sigmoid(gate)
-        ctx.save_for_backward(gate, up, sigmoid)
+        ctx.save_for_backward(both, sigmoid)
         return (gate * sigmoid).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        gate, up, sigmoid = ctx.saved_tensors
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        both, sigmoid = ctx.saved_tensors
+        gate, up = both.chunk(2, -1)
+        slopes = torch.empty_like(both)
+        to_gate, to_up = slopes.chunk(2, -1)
         through = grads[0] * sigmoid
-        grad_up = through * gate
+        torch.mul(through, gate, out=to_up)
         # silu'(g) = s (1 + g (1 - s)) = s + g s (1 - s)
-        slope = torch.addcmul(gate, gate, sigmoid, value=-1.0).add_(1.0)
-        return through.mul_(up).mul_(slope), grad_up
+        torch.addcmul(gate, gate, sigmoid, value=-1.0, out=to_gate).add_(1.0)
+        to_gate.mul_(through.mul_(up))
+        return slopes
 
 
 def _gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     apply: Any = _SwiGlu.apply
-    out: torch.Tensor = self.down_proj(apply(self.gate_proj(x), self.up_proj(x)))
+    joined = getattr(self, "sartor_linears", None)
+    if joined is None:
+        both = torch.cat([self.gate_proj(x), self.up_proj(x)], -1)
+    else:
+        both = joined(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+    out: torch.Tensor = self.down_proj(apply(both))
     return out
 
 
@@ -210,7 +178,7 @@ def _attention_interface(
     batch, heads, tokens, width = query.shape
     groups = key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
-    if tokens > _LONGEST_ROW or dropout or attention_mask is not None:
+    if tokens > LONGEST_ROW or dropout or attention_mask is not None:
         out = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, dropout_p=dropout, is_causal=attention_mask is None,
             scale=scale, enable_gqa=heads != groups,

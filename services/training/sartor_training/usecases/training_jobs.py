@@ -9,7 +9,7 @@ from typing import Any
 from sartor.common.v1 import object_reference_pb2
 from sartor.training.v1.training_events_pb2 import ModelVersionCreated, TrainingJobFailed
 from sartor_datasets.manifests import ObjectReference
-from sartor_platform import job_pauses, principal
+from sartor_platform import job_pauses, orders, principal
 from sartor_platform.errors import IllegalTransition
 from sartor_platform.jobs import Job
 from sartor_platform.names import new_id, new_run_id
@@ -17,7 +17,7 @@ from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection
 
 from sartor_training import resources
-from sartor_training.recipe_faults import LATEST
+from sartor_training.recipe_faults import LATEST, LIVE
 from sartor_training.resources import (
     BASE_MODEL,
     CURATION,
@@ -52,23 +52,57 @@ def curation_succeeded(tx: Transaction, curation: Curation, *, run: str, generat
         return
     for order in plans_of_policy(tx.connection, curation.policy):
         spec = PlanSpec(**order.spec)
-        name = TRAINING_JOB.format(project=resources.project_of(order.name), training_job=new_id())
-        added = training_jobs.add(
-            tx,
-            name=name,
-            project=resources.project_of(order.name),
-            plan=order.name,
-            plan_revision=order.revision,
-            curation=curation.name,
-            model=spec.model,
-            base_model=spec.base_model,
-            recipe=resolved_recipe(tx.connection, spec.recipe, spec.model),
-            run=run,
-            generation=generation or order.generation,
-            created_by=order.name,
-        )
-        if added:
-            _enqueue(tx, name, run=run, generation=generation or order.generation, revision=order.revision)
+        if spec.trigger == "loop" and models.latest_version(tx.connection, spec.model):
+            continue  # from its second version on the loop of an endpoint asks
+        _train_by_plan(tx, order, curation.name, run=run, generation=generation)
+
+
+def retraining_requested(
+    tx: Transaction, plan: str, curation: str, live_version: str, *, run: str, generation: int
+) -> None:
+    """RetrainingRequested: train by the plan, on that curation, from what is live where the recipe says so.
+
+    Where this revision of the plan made a version of that curation already, another one would be the same:
+    that is told as a failure, so that the loop need not wait for it.
+    """
+    order = orders.find(tx.connection, plan)
+    if order is None or base_models.find_curation(tx.connection, curation) is None:
+        missing = plan if order is None else curation
+        _refuse(tx, plan, f"there is no {missing}; apply it first", "LOOP_NAMES_UNKNOWN", run, generation)
+    elif order.paused:
+        _refuse(tx, plan, f"{plan} is paused; resume it first", "PLAN_PAUSED", run, generation)
+    elif not _train_by_plan(tx, order, curation, run=run, generation=generation, live=live_version):
+        text = f"{plan} has made a version of {curation} already; new data or another recipe would change it"
+        _refuse(tx, plan, text, "NOTHING_NEW", run, generation)
+
+
+def _refuse(tx: Transaction, plan: str, message: str, reason: str, run: str, generation: int) -> None:
+    failed = TrainingJobFailed(training_job="", reason=reason, message=message)
+    tx.publish(failed, subject=plan, run=run, generation=generation)
+
+
+def _train_by_plan(
+    tx: Transaction, order: orders.Order, curation: str, *, run: str, generation: int, live: str = ""
+) -> bool:
+    spec = PlanSpec(**order.spec)
+    name = TRAINING_JOB.format(project=resources.project_of(order.name), training_job=new_id())
+    added = training_jobs.add(
+        tx,
+        name=name,
+        project=resources.project_of(order.name),
+        plan=order.name,
+        plan_revision=order.revision,
+        curation=curation,
+        model=spec.model,
+        base_model=spec.base_model,
+        recipe=resolved_recipe(tx.connection, spec.recipe, spec.model, live),
+        run=run,
+        generation=generation or order.generation,
+        created_by=order.name,
+    )
+    if added:
+        _enqueue(tx, name, run=run, generation=generation or order.generation, revision=order.revision)
+    return added
 
 
 def check_job(wanted: WantedJob) -> None:
@@ -119,8 +153,15 @@ def create_job(tx: Transaction, wanted: WantedJob) -> TrainingJob:
     return job
 
 
-def resolved_recipe(connection: Connection, recipe: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The recipe with "latest" replaced by the model's newest version; the first version begins anew."""
+def resolved_recipe(
+    connection: Connection, recipe: Mapping[str, Any], model: str, live: str = ""
+) -> dict[str, Any]:
+    """The recipe with "latest" replaced by the model's newest version, and "live" by what a loop said is.
+
+    The first version begins anew.
+    """
+    if recipe.get("start_from") == LIVE:
+        return {**recipe, "start_from": live}
     if recipe.get("start_from") != LATEST:
         return dict(recipe)
     return {**recipe, "start_from": models.latest_version(connection, model)}
