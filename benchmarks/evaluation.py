@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.results import report
 
 GOALS = {"choice": 4.0, "perplexity": 2.0, "generation": 2.0}
-ITEMS = {"choice": 8, "perplexity": 6, "generation": 8}
+ITEMS = {"choice": 8, "perplexity": 16, "generation": 16}
 ONCE_GOAL_MS = 15
 ONCE_CALLS = 200
 CLIENTS = 50
