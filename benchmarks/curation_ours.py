@@ -13,17 +13,34 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 from sartor_curation.curation_job import write_splits
 from sartor_curation.pipeline import Pipeline
 from sartor_curation.policy import OPTIONAL, Policy, Preset
 from sartor_curation.shards import Processes
-from sartor_datasets.arrow import RECORD_SCHEMA
+from sartor_curation.steps.batches import as_arrow
+from sartor_datasets.arrow import RECORD_SCHEMA, records_to_batch
+from sartor_datasets.records import Record
 
 _FILTERS = ("gopher_repetition", "gopher_quality", "c4_quality")
 _BLOCK_BYTES = 4 << 20
+_EMPTY = records_to_batch(
+    [
+        Record(
+            record_id="",
+            record_key="",
+            kind="document",
+            attributes={},
+            source="",
+            position="",
+            event_time=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+    ]
+)
 
 
 def near_duplicates(folder: Path, workers: int) -> float:
@@ -60,8 +77,9 @@ def _curate(folder: Path, workers: int, skipped: Sequence[str], whole_sentences_
     )
     work = folder / "ours"
     work.mkdir(exist_ok=True)
-    pipeline = Pipeline(policy, work / "shards", count_words, "corpus", executor=Processes(workers))
-    finished = pipeline.run(read(folder / "input"))
+    with Processes(workers) as executor:
+        pipeline = Pipeline(policy, work / "shards", count_words, "corpus", executor=executor)
+        finished = pipeline.run(read(folder / "input"))
     write_splits(work, finished)
     ids = [key for batch in finished.batches() for key in batch.column("record_key").to_pylist()]
     (folder / "ours.ids").write_text("\n".join(map(str, ids)))
@@ -84,22 +102,16 @@ def read(folder: Path) -> Iterator[pa.RecordBatch]:
 
 def _records(batch: pa.RecordBatch) -> pa.RecordBatch:
     count = batch.num_rows
-    empty = [""] * count
-    columns = {
+    none = _EMPTY.take(as_arrow(np.zeros(count, dtype=np.int64)))
+    columns: dict[str, Any] = {
         "record_id": batch.column("id"),
         "record_key": batch.column("id"),
-        "op": pa.array(["upsert"] * count),
-        "kind": pa.array(["document"] * count),
-        "messages": pa.array([[]] * count, RECORD_SCHEMA.field("messages").type),
+        "op": pa.repeat("upsert", count),
         "text": batch.column("text"),
-        "label": pa.array(empty),
-        "attributes": pa.array([[]] * count, RECORD_SCHEMA.field("attributes").type),
-        "subject_key": pa.array(empty),
-        "source": pa.array(["projects/bench/sources/jsonl"] * count),
+        "source": pa.repeat("projects/bench/sources/jsonl", count),
         "position": batch.column("id"),
-        "event_time": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * count, pa.timestamp("us", tz="UTC")),
     }
-    arrays = [columns.get(name, pa.array(empty)) for name in RECORD_SCHEMA.names]
+    arrays = [columns.get(name, none.column(name)) for name in RECORD_SCHEMA.names]
     return pa.RecordBatch.from_arrays(arrays, schema=RECORD_SCHEMA)
 
 

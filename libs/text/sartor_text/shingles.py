@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ _LONG_NUMBER = re.compile(r"\d(?:[ .\-/]?\d){3,}")
 _PLACEHOLDER = re.compile(r"\[([A-Z]+)_\d+\]")
 _PRIME = np.uint64(0x100000001B3)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_ODD = 0x2545F4914F6CDD1D
 _HASH_BITS = np.uint64(44)  # of a hash, beside 20 bits of a pair's number, where sets are compared by sorting
 _PAIRS_AT_ONCE = 1 << 12
 
@@ -52,6 +50,24 @@ class Shingles:
         theirs[mine] = False
         values[theirs] = mix(other.values ^ _GOLDEN)
         return Shingles(values, offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Utf8Texts:
+    """Many texts in one piece: text i is data[offsets[i] : offsets[i + 1]], in UTF-8."""
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Utf8Texts":
+        parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+        offsets = np.zeros(len(parts) + 1, dtype=np.int64)
+        np.cumsum([len(part) for part in parts], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(parts), dtype=np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
 
 
 def fold(text: str) -> str:
@@ -135,56 +151,25 @@ def _distinct(shingles: Shingles) -> tuple[Hashes, NDArray[np.int64]]:
     return np.concatenate(pieces) if pieces else shingles.values, np.concatenate(([0], np.cumsum(counts)))
 
 
-def word_shingles(texts: Sequence[str], size: int = 5) -> Shingles:
-    """`shingle` of `fold`ed texts in words, without folding them first: twice as fast on pages.
+def word_shingles(texts: Utf8Texts, size: int = 5) -> Shingles:
+    """`shingle` of `fold`ed texts in words, as machine code that reads the texts once.
 
-    A word's hash is a difference of prefix sums of code points times powers of an odd number, modulo 2^64.
+    A word's hash is a polynomial of its folded code points in an odd number, modulo 2^64.
     """
-    folded = [text.casefold() for text in texts]
-    joined = "\n".join((*folded, ""))
-    if joined.isascii():
-        codes: NDArray[np.uint8] | NDArray[np.uint32] = np.frombuffer(joined.encode(), dtype=np.uint8)
-    else:
-        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    if not len(texts):
-        return Shingles(np.empty(0, dtype=np.uint64), np.zeros(1, dtype=np.int64))
-    in_word = _word_characters()[codes]
-    edges = np.flatnonzero(in_word[1:] != in_word[:-1]) + 1
-    if in_word[0]:
-        edges = np.concatenate(([0], edges))
-    starts, ends = edges[0::2], edges[1::2]
-    powers, inverses = _powers(len(codes))
-    sums = np.empty(len(codes) + 1, dtype=np.uint64)
-    sums[0] = 0
-    np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * powers, out=sums[1:])
-    words = mix((sums[ends] - sums[starts]) * inverses[starts])
-    lengths = np.fromiter(map(len, folded), dtype=np.int64, count=len(texts)) + 1
-    bounds = np.concatenate(([0], np.searchsorted(starts, np.cumsum(lengths))))
-    return _windows(words, np.diff(bounds), size)
+    # Here, since what compiles costs half a second, which short texts never need.
+    from sartor_text import word_kernels
+
+    found = word_kernels.shingle_words(texts.data, texts.offsets, size, *word_kernels.folding())
+    return Shingles(*found)
 
 
-@lru_cache(maxsize=1)
-def _word_characters() -> NDArray[np.bool_]:
-    """Which code points the pattern \\w takes."""
-    found = np.zeros(0x110000, dtype=bool)
-    found[[point for point in range(0x110000) if (sign := chr(point)).isalnum() or sign == "_"]] = True
-    return found
+def word_jaccards(shingles: Shingles, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """As `jaccards`, as machine code."""
+    from sartor_text import word_kernels
 
-
-_POWERS: list[tuple[Hashes, Hashes]] = []
-
-
-def _powers(count: int) -> tuple[Hashes, Hashes]:
-    """Powers of an odd number and of its inverse modulo 2^64; kept for the longest call so far."""
-    if not _POWERS or len(_POWERS[0][0]) < count:
-        both = []
-        for base in (_ODD, pow(_ODD, -1, 1 << 64)):
-            factors = np.full(count, base, dtype=np.uint64)
-            factors[0] = 1
-            both.append(np.cumprod(factors, dtype=np.uint64))
-        _POWERS[:] = [(both[0], both[1])]
-    powers, inverses = _POWERS[0]
-    return powers[:count], inverses[:count]
+    result = np.empty(len(pairs))
+    word_kernels.jaccard_pairs(shingles.values, shingles.offsets, np.ascontiguousarray(pairs), result)
+    return result
 
 
 def _character_tokens(folded: Sequence[str], size: int) -> tuple[Hashes, NDArray[np.int64]]:

@@ -6,13 +6,15 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as pj
 from sartor_datasets.arrow import CURATED_SCHEMA
 from sartor_datasets.manifests import SPLITS, SnapshotManifest
 from sartor_datasets.parquet import RecordsWriter
@@ -20,7 +22,8 @@ from sartor_datasets.snapshots import SnapshotCorrupt, read_snapshot
 from sartor_platform.errors import DataLoss
 
 from sartor_curation.dataset_card import render_card
-from sartor_curation.index import Remembered
+from sartor_curation.features import SPLITS as SPLIT_CODES
+from sartor_curation.index import Memory
 from sartor_curation.pipeline import Finished, Pipeline
 from sartor_curation.policy import Policy, Runtime
 from sartor_curation.report import Report as CurationReport
@@ -45,7 +48,7 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
     report.html, card.md.
     """
     manifest = SnapshotManifest.from_json(Path(task["snapshot_manifest"]).read_bytes())
-    remembered = dict(_remembered(folder))
+    remembered = read_memory(folder / "remembered.jsonl")
     policy = Policy.from_spec(task["policy"])
     with _executor(policy, task) as executor:
         pipeline = Pipeline(
@@ -60,8 +63,8 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
         finished = pipeline.run(_read(folder, manifest))
     report(0.95, stage="write", message="writing the curated snapshot")
     files = write_splits(folder, finished)
-    _write_dropped(folder, finished)
-    _write_memory(folder, finished, remembered)
+    write_dropped(folder, finished)
+    write_memory(folder, finished)
     shown = replace(finished.report(), about=task["about"])
     _write_report(folder, shown)
     return {
@@ -81,7 +84,7 @@ def _executor(policy: Policy, task: Mapping[str, Any]) -> AbstractContextManager
         from sartor_curation.ray_runtime import OnRay
 
         return OnRay(str(task["ray_address"]))
-    return nullcontext(Processes(int(task["processes"]) or len(os.sched_getaffinity(0))))
+    return Processes(int(task["processes"]) or len(os.sched_getaffinity(0)))
 
 
 class _Progress:
@@ -104,11 +107,16 @@ def _read(folder: Path, snapshot: SnapshotManifest) -> Iterator[pa.RecordBatch]:
         raise DataLoss(str(error), reason="SNAPSHOT_CORRUPT", metadata={"snapshot": snapshot.name}) from error
 
 
-def _remembered(folder: Path) -> Iterator[tuple[str, Remembered]]:
-    with (folder / "remembered.jsonl").open(encoding="utf-8") as lines:
-        for line in lines:
-            key, cluster, split = json.loads(line)
-            yield key, Remembered(cluster, split)
+def read_memory(path: Path) -> Memory:
+    """What earlier curations decided, from lines of JSON: key, cluster and split."""
+    names = ("key", "cluster", "split")
+    if not path.stat().st_size:
+        return Memory.of({})
+    schema = pa.schema([(name, pa.string()) for name in names])
+    table = pj.read_json(path, parse_options=pj.ParseOptions(explicit_schema=schema))
+    keys, clusters, splits = (table.column(name).combine_chunks() for name in names)
+    codes = pc.index_in(splits, value_set=pa.array(SPLIT_CODES)).to_numpy().astype(np.uint8)
+    return Memory(keys, clusters, codes)
 
 
 def write_splits(folder: Path, finished: Finished) -> list[dict[str, Any]]:
@@ -141,7 +149,7 @@ def _write_report(folder: Path, report: CurationReport) -> None:
     (folder / "card.md").write_text(render_card(json.loads(as_json)), encoding="utf-8")
 
 
-def _write_dropped(folder: Path, finished: Finished) -> None:
+def write_dropped(folder: Path, finished: Finished) -> None:
     path = folder / "dropped.parquet"
     with (
         (folder / "dropped.jsonl").open("w", encoding="utf-8") as lines,
@@ -158,12 +166,11 @@ def _write_dropped(folder: Path, finished: Finished) -> None:
         writer.write(pa.RecordBatch.from_pylist(rows, schema=DROPPED_SCHEMA))
 
 
-def _write_memory(folder: Path, finished: Finished, before: Mapping[str, Remembered]) -> None:
+def write_memory(folder: Path, finished: Finished) -> None:
     """Only what is new, or was decided anew: most records keep what is remembered."""
     with (folder / "splits.jsonl").open("w", encoding="utf-8") as lines:
         for batch in finished.batches():
-            columns = [batch.column(name).to_pylist() for name in ("record_key", "cluster", "split")]
-            for key, cluster, split in zip(*columns, strict=True):
-                known = before.get(key)
-                if known is None or known.split != split:
-                    lines.write(json.dumps([key, cluster, split, known.split if known else ""]) + "\n")
+            new = batch.filter(pc.not_equal(batch.column("split"), batch.column("before")))
+            names = ("record_key", "cluster", "split", "before")
+            columns = [new.column(name).to_pylist() for name in names]
+            lines.writelines(json.dumps(row) + "\n" for row in zip(*columns, strict=True))

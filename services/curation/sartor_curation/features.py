@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sartor_text.minhash import Signatures, sign_texts
+from sartor_text.minhash import Signatures, sign_pages, sign_texts
 from sartor_text.shingles import fold, fold_slots
 
-from sartor_curation.steps.batches import Rows
+from sartor_curation.steps.batches import Rows, strings, utf8
 
 SPLITS = ("", "train", "validation", "test")
 """By how strictly they are held out; the place in this tuple is the code in the arrays."""
@@ -53,19 +55,14 @@ def features_of(batch: pa.RecordBatch, *, documents_only: bool) -> Features:
     Args:
         documents_only: no record asks anything, so only whole texts are compared, by five words.
     """
-    rows = Rows.of(batch)
-    scalars = np.zeros(len(rows), dtype=SCALARS)
+    scalars = np.zeros(batch.num_rows, dtype=SCALARS)
     scalars["place"] = batch.column("place").to_numpy()
     _carried(batch, scalars)
+    if documents_only:
+        return _features_of_documents(batch, scalars)
+    rows = Rows.of(batch)
     for row in range(len(rows)):
         scalars[row]["content"] = _content(rows, row)
-    if documents_only:
-        scalars["kind"] = KINDS.index("document")
-        scalars["question"] = scalars["slotless"] = np.ascontiguousarray(scalars["content"]).view(np.uint64)[
-            ::2
-        ]
-        scalars["length"] = [len(text) for text in rows.texts]
-        return Features(scalars, {"both": sign_texts(rows.texts, unit="words")})
     questions = [fold(rows.question(row)) for row in range(len(rows))]
     answers = [fold(rows.answer(row)) for row in range(len(rows))]
     slotless = [fold_slots(rows.question(row)) for row in range(len(rows))]
@@ -85,9 +82,26 @@ def features_of(batch: pa.RecordBatch, *, documents_only: bool) -> Features:
     return Features(scalars, signatures)
 
 
+def _features_of_documents(batch: pa.RecordBatch, scalars: NDArray[Any]) -> Features:
+    texts: Any = batch.column("text")
+    held = utf8(texts)
+    data, ends = memoryview(held.data), held.offsets.tolist()  # type: ignore[arg-type]  # it is a buffer
+    scalars["kind"] = KINDS.index("document")
+    scalars["content"] = [
+        _digest(b"\x1f".join((b"document", data[start:end], label.encode("utf-8", "surrogatepass"))))
+        for (start, end), label in zip(pairwise(ends), strings(batch, "label"), strict=True)
+    ]
+    scalars["question"] = np.ascontiguousarray(scalars["content"]).view(np.uint64)[::2]
+    scalars["slotless"] = scalars["question"]
+    scalars["length"] = pc.utf8_length(texts).to_numpy()
+    return Features(scalars, {"both": sign_pages(held)})
+
+
 def _carried(batch: pa.RecordBatch, scalars: NDArray[Any]) -> None:
     """Fill in what the attributes say: the split asked for, and the group."""
     attributes: Any = batch.column("attributes")
+    if attributes.offsets[0] == attributes.offsets[len(attributes)]:
+        return
     for row, pairs in enumerate(attributes.to_pylist()):
         if pairs:
             carried = dict(pairs)
@@ -105,4 +119,8 @@ def _content(rows: Rows, row: int) -> bytes:
     """128 bits of all that a reader could learn from; never ends in NUL, which numpy would cut off."""
     roles = [rows.roles[turn] for turn in rows.turns(row)]
     parts = "\x1f".join((rows.kinds[row], *rows.written(row), *roles, rows.labels[row]))
-    return blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=15).digest() + b"."
+    return _digest(parts.encode("utf-8", "surrogatepass"))
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=15).digest() + b"."

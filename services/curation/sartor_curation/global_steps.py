@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from sartor_curation.steps.exact_duplicates import find_exact_duplicates
 from sartor_curation.steps.leakage import find_leaks
 from sartor_curation.steps.mislabelled import find_mislabelled
 from sartor_curation.steps.near_duplicates import find_near_duplicates
-from sartor_curation.steps.outcome import Dropped, Verdict
+from sartor_curation.steps.outcome import Dropped, Verdict, rows_of
 from sartor_curation.steps.poisoning import find_poisoning_signs
 from sartor_curation.steps.questions import distinct_questions
 from sartor_curation.steps.representativeness import check_representativeness
@@ -42,16 +42,16 @@ def comparing_steps(policy: Policy) -> dict[str, GlobalStep]:
     return asked_for(steps, policy)
 
 
-def compare(index: Index, policy: Policy) -> tuple[dict[str, list[Dropped]], list[StepReport]]:
+def compare(index: Index, policy: Policy) -> tuple[dict[str, Sequence[Dropped]], list[StepReport]]:
     """Run the steps; what they drop is no longer alive in the index."""
-    dropped: dict[str, list[Dropped]] = {}
+    dropped: dict[str, Sequence[Dropped]] = {}
     reports: list[StepReport] = []
     for name, step in comparing_steps(policy).items():
         started = time.perf_counter()
         read = int(index.alive.sum())
         verdict = step(index)
-        index.alive[[one.row for one in verdict.dropped]] = False
-        dropped[name] = list(verdict.dropped)
+        index.alive[rows_of(verdict.dropped)] = False
+        dropped[name] = verdict.dropped
         reports.append(StepReport.of(name, read, verdict, time.perf_counter() - started))
     return dropped, reports
 
@@ -67,13 +67,11 @@ def split(index: Index, policy: Policy) -> tuple[Assigned, list[Dropped], StepRe
     verdict = find_leaks(index, assigned, questions)
     index.alive[[one.row for one in verdict.dropped]] = False
     stays = index.alive[rows]
-    rows = rows[stays]
-    clusters = [cluster for cluster, alive in zip(assigned.clusters, stays.tolist(), strict=True) if alive]
-    kept = Assigned(rows, clusters, assigned.splits[stays])
-    remembered = index.remembered[rows]
+    kept = assigned.only(stays)
+    remembered = index.remembered[kept.rows]
     figures = {
         "questions": len(questions.first),
-        "clusters": len(set(kept.clusters)),
+        "clusters": kept.distinct_clusters(),
         "questions_in_largest_cluster": int(np.bincount(questions.clusters()).max(initial=0)),
         "remembered": int((remembered > 0).sum()),
         "tested_after_training": int(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sartor_text.minhash import Likeness, Signatures, shingles_of
-from sartor_text.shingles import Unit, jaccards
+from sartor_text.shingles import Unit, jaccards, word_jaccards, word_shingles
 
 from sartor_curation.features import SPLITS
-from sartor_curation.steps.batches import Rows, concatenated
+from sartor_curation.steps.batches import Rows, concatenated, utf8
 
 _OPEN_SHARDS = 16
 _CHARACTERS_AT_ONCE = 1 << 24
@@ -33,6 +34,35 @@ class Remembered:
     split: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What earlier curations of this dataset decided: record keys, each once, with cluster and code of the
+    split."""
+
+    keys: pa.Array[Any]
+    clusters: pa.Array[Any]
+    splits: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, remembered: Mapping[str, Remembered]) -> Memory:
+        clusters = [one.cluster for one in remembered.values()]
+        splits = [SPLITS.index(one.split) for one in remembered.values()]
+        return cls(
+            pa.array(remembered, pa.string()), pa.array(clusters, pa.string()), np.array(splits, np.uint8)
+        )
+
+    def of_keys(self, keys: pa.Array[Any]) -> tuple[NDArray[np.uint8], pa.Array[Any]]:
+        """The code of the remembered split of each key, 0 where there is none, and the remembered clusters or
+        nulls."""
+        if not len(self.keys):
+            return np.zeros(len(keys), dtype=np.uint8), pa.nulls(len(keys), pa.string())
+        places = pc.index_in(keys, value_set=self.keys)
+        known = places.is_valid().to_numpy(zero_copy_only=False)
+        codes = np.zeros(len(keys), dtype=np.uint8)
+        codes[known] = self.splits[places.drop_null().to_numpy()]
+        return codes, self.clusters.take(places)
+
+
 class Texts:
     """The records of prepared shards by their row in the index, a few shards mapped at a time."""
 
@@ -43,13 +73,20 @@ class Texts:
 
     def take(self, rows: Ints) -> Rows:
         """The texts of these rows of the index, which ascend."""
-        edges = np.searchsorted(rows, self._starts)
-        parts = [
-            self._batch(shard).take(pa.array(rows[low:high] - self._starts[shard]))
-            for shard, (low, high) in enumerate(pairwise(edges.tolist()))
-            if high > low
-        ]
+        parts = [self._batch(shard).take(places) for shard, places in self._places(rows)]
         return Rows.of(concatenated(parts))
+
+    def pages(self, rows: Ints) -> pa.Array[Any]:
+        """Of these rows, which ascend and are documents, the column of texts."""
+        parts = [self._batch(shard).column("text").take(places) for shard, places in self._places(rows)]
+        return pa.concat_arrays(parts)
+
+    def _places(self, rows: Ints) -> Iterator[tuple[int, pa.Array[Any]]]:
+        """The shards that have some of these rows, and where."""
+        edges = np.searchsorted(rows, self._starts).tolist()
+        for shard, (low, high) in enumerate(pairwise(edges)):
+            if high > low:
+                yield shard, pa.array(rows[low:high] - self._starts[shard])
 
     def _batch(self, shard: int) -> pa.RecordBatch:
         if shard not in self._open:
@@ -76,8 +113,8 @@ class Index:
     signatures: Mapping[str, Signatures]
     texts: Texts
     remembered: NDArray[np.uint8]
-    clusters: Mapping[int, str] = field(default_factory=dict)
-    """Remembered cluster of a row."""
+    clusters: pa.Array[Any]
+    """Remembered cluster of a row, or null."""
     alive: Bools = field(init=False)
 
     def __post_init__(self) -> None:
@@ -124,7 +161,8 @@ class Index:
         return "characters" if "question" in self.signatures else "words"
 
     def likeness(self, text_of: Callable[[Rows, int], str]) -> Likeness:
-        """The exact Jaccard similarity of pairs of rows, in what `text_of` gives of each."""
+        """The exact Jaccard similarity of pairs of rows in what `text_of` gives of each; of documents in
+        their texts."""
 
         def likeness(pairs: Ints) -> NDArray[np.float64]:
             lengths = self.scalars["length"][pairs].sum(axis=1, dtype=np.int64)
@@ -137,24 +175,11 @@ class Index:
 
     def _likeness(self, pairs: Ints, text_of: Callable[[Rows, int], str]) -> NDArray[np.float64]:
         needed, places = np.unique(pairs, return_inverse=True)
+        if self.unit == "words":
+            return word_jaccards(word_shingles(utf8(self.texts.pages(needed))), places.reshape(-1, 2))
         rows = self.texts.take(needed)
-        shingles = shingles_of([text_of(rows, row) for row in range(len(rows))], self.unit)
+        shingles = shingles_of([text_of(rows, row) for row in range(len(rows))])
         return jaccards(shingles, places.reshape(-1, 2))
-
-
-def remembered_of(
-    keys: pa.Array[Any], remembered: Mapping[str, Remembered]
-) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """The code of the remembered split of each row, and the remembered clusters."""
-    codes = np.zeros(len(keys), dtype=np.uint8)
-    clusters: dict[int, str] = {}
-    if remembered:
-        for row, key in enumerate(keys.to_pylist()):
-            known = remembered.get(str(key))
-            if known:
-                codes[row] = SPLITS.index(known.split)
-                clusters[row] = known.cluster
-    return codes, clusters
 
 
 def read_batch(path: Path) -> pa.RecordBatch:

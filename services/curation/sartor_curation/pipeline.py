@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from sartor_datasets.records import Record
 
 from sartor_curation.features import KINDS, SCALARS, SPLITS, hashed
 from sartor_curation.global_steps import compare, split
-from sartor_curation.index import Index, Remembered, Texts, read_batch, remembered_of
+from sartor_curation.index import Index, Memory, Remembered, Texts, read_batch
 from sartor_curation.policy import Policy
 from sartor_curation.report import Report, make_report
 from sartor_curation.shard_work import (
@@ -27,13 +27,14 @@ from sartor_curation.shard_work import (
     read_dropped,
     render,
 )
-from sartor_curation.shards import SHARD_BYTES, Executor, Inline, Workspace, cut, fingerprint
+from sartor_curation.shards import SHARD_BYTES, Executor, Inline, Processes, Workspace, cut, fingerprint
+from sartor_curation.steps.batches import as_arrow
 from sartor_curation.steps.lengths import CountTokens
-from sartor_curation.steps.outcome import Dropped
+from sartor_curation.steps.outcome import Dropped, rows_of
 from sartor_curation.steps.splits import Assigned
 from sartor_curation.tally import StepReport
 
-VERSION = 1
+VERSION = 2
 """Of what shards hold: another one makes them anew."""
 
 
@@ -54,14 +55,14 @@ class Pipeline:
     Args:
         source: what the records are, such as a snapshot's name and digest: shards of another source in the
             folder are made anew.
-        remembered: what earlier curations of this dataset decided, by record key.
+        remembered: what earlier curations of this dataset decided.
     """
 
     policy: Policy
     folder: Path
     count_tokens: CountTokens
     source: str
-    remembered: Mapping[str, Remembered] = field(default_factory=dict)
+    remembered: Memory = field(default_factory=lambda: Memory.of({}))
     executor: Executor = field(default_factory=Inline)
     shard_bytes: int = SHARD_BYTES
     progress: Progress = _silent
@@ -70,7 +71,9 @@ class Pipeline:
         """Curate batches of RECORD_SCHEMA, oldest first: of duplicates the oldest stays."""
         workspace = Workspace(self.folder)
         self.progress(0.0, stage="read", records=0)
-        sizes = cut(workspace, batches, fingerprint(VERSION, self.source, self.shard_bytes), self.shard_bytes)
+        of = fingerprint(VERSION, self.source, self.shard_bytes)
+        several = self.executor.start if isinstance(self.executor, Processes) else lambda: None
+        sizes = cut(workspace, batches, of, self.shard_bytes, several)
         made_from = fingerprint(VERSION, self.source, self.shard_bytes, self.policy.to_spec())
         self._prepare(workspace, sizes, made_from)
         index, notes = _index(workspace, len(sizes), made_from, self.remembered)
@@ -135,41 +138,39 @@ class Finished:
     notes: Sequence[Mapping[str, Any]]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """What was kept, shard by shard, as batches of CURATED_SCHEMA with `changed` at their end."""
+        """What was kept, shard by shard, as batches of CURATED_SCHEMA with `place`, `changed` and `before`
+        (the remembered split) at their end."""
+        assigned = self.assigned
         splits = np.zeros(len(self.index), dtype=np.uint8)
-        clusters = np.empty(len(self.index), dtype=object)
-        splits[self.assigned.rows] = self.assigned.splits
-        clusters[self.assigned.rows] = self.assigned.clusters
+        cluster = np.zeros(len(self.index), dtype=np.int32)
+        splits[assigned.rows], cluster[assigned.rows] = assigned.splits, assigned.cluster
         for number, (low, high) in enumerate(_ranges(self.notes)):
             batch = read_batch(self.workspace.shard("rendered", number))
             places = self.index.scalars["place"][low:high]
             rows = low + np.searchsorted(places, batch.column("place").to_numpy())
             alive = self.index.alive[rows]
             batch, rows = batch.filter(pa.array(alive)), rows[alive]
-            names = [SPLITS[code] for code in splits[rows].tolist()]
             found = {
-                "split": pa.array(names, pa.string()),
-                "cluster": pa.array(clusters[rows].tolist(), pa.string()),
+                "split": _SPLITS.take(as_arrow(splits[rows])),
+                "cluster": assigned.names.take(as_arrow(cluster[rows])),
+                "before": _SPLITS.take(as_arrow(self.index.remembered[rows])),
             }
-            columns = [
-                found[name] if name in found else batch.column(name)
-                for name in (*CURATED_SCHEMA.names, "place", "changed")
-            ]
+            columns = [found[name] if name in found else batch.column(name) for name in _CURATED.names]
             yield pa.RecordBatch.from_arrays(columns, schema=_CURATED)
 
     def dropped(self) -> Iterator[DroppedRecord]:
         """What was dropped, in the snapshot's order."""
+        rows = {step: rows_of(dropped) for step, dropped in self.by_step.items()}
+        orders = {step: np.argsort(of_step, kind="stable") for step, of_step in rows.items()}
         for number, (low, high) in enumerate(_ranges(self.notes)):
             found = read_dropped(self.workspace.shard("prepared", number, "jsonl"))
             found += read_dropped(self.workspace.shard("rendered", number, "jsonl"))
             batch = read_batch(self.workspace.shard("prepared", number))
             for step, dropped in self.by_step.items():
-                mine = [
-                    Dropped(one.row - low, one.reason, one.detail, one.other_key)
-                    for one in dropped
-                    if low <= one.row < high
-                ]
-                found += dropped_records(batch, step, mine)
+                order = orders[step]
+                start, end = np.searchsorted(rows[step][order], (low, high)).tolist()
+                those = (dropped[place] for place in order[start:end].tolist())
+                found += dropped_records(batch, step, [replace(one, row=one.row - low) for one in those])
             yield from sorted(found, key=lambda one: one.place)
 
     def report(self) -> Report:
@@ -182,8 +183,10 @@ _CURATED = pa.schema(
         *CURATED_SCHEMA,
         pa.field("place", pa.int64(), nullable=False),
         pa.field("changed", pa.bool_(), nullable=False),
+        pa.field("before", pa.string(), nullable=False),
     ]
 )
+_SPLITS: pa.Array[Any] = pa.array(SPLITS, pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,7 @@ def curate(
     """Run all steps over some records, oldest first, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         pipeline = Pipeline(
-            policy, Path(folder), count_tokens, "records", remembered or {}, progress=progress
+            policy, Path(folder), count_tokens, "records", Memory.of(remembered or {}), progress=progress
         )
         finished = pipeline.run([records_to_batch(list(records))])
         kept = [one for batch in finished.batches() for one in batch_to_curated(batch)]
@@ -219,7 +222,7 @@ def _ranges(notes: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
 
 
 def _index(
-    workspace: Workspace, count: int, made_from: str, remembered: Mapping[str, Remembered]
+    workspace: Workspace, count: int, made_from: str, remembered: Memory
 ) -> tuple[Index, list[dict[str, Any]]]:
     found = [workspace.note("prepared", number, made_from) for number in range(count)]
     notes = [note for note in found if note is not None]
@@ -231,7 +234,7 @@ def _index(
     signatures = signatures or {"both": np.zeros((0, 1), dtype=np.uint32)}
     combined = keys.combine_chunks()
     together = np.concatenate(scalars) if scalars else np.zeros(0, dtype=SCALARS)
-    codes, clusters = remembered_of(combined, remembered)
+    codes, clusters = remembered.of_keys(combined)
     texts = Texts(shards, [note["rows"] for note in notes])
     return Index(combined, together, signatures, texts, codes, clusters), notes
 

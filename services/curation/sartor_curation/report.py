@@ -9,7 +9,12 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sartor_curation.features import SPLITS
 from sartor_curation.grades import Grade, grade_of
+from sartor_curation.steps.batches import strings
 from sartor_curation.steps.outcome import SAMPLES
 from sartor_curation.tally import StepReport, Tally, add_all
 from sartor_curation.warning_signs import WarningSign, warnings_for
@@ -132,17 +137,20 @@ def _kept(finished: Finished) -> tuple[Tally, list[SplitReport], Counter[str]]:
     """Figures of what was kept, of each split, and of the labels that are trained on."""
     total = Tally()
     records, tokens, labels = Counter[str](), Counter[str](), Counter[str]()
-    clusters: dict[str, set[str]] = {split: set() for split in ("train", "validation", "test")}
     for batch in finished.batches():
         total.add(Tally.of(batch, finished.policy.represented, rendered=True))
-        columns = [batch.column(name).to_pylist() for name in ("split", "cluster", "tokens", "kind", "label")]
-        for split, cluster, count, kind, label in zip(*columns, strict=True):
-            records[split] += 1
-            tokens[split] += count
-            clusters[split].add(cluster)
-            labels[label] += split == "train" and kind == "labelled"
-    splits = [SplitReport(name, records[name], len(ids), tokens[name]) for name, ids in clusters.items()]
-    return total, splits, +labels
+        for split in SPLITS[1:]:
+            mine = batch.filter(pc.equal(batch.column("split"), pa.scalar(split)))
+            records[split] += mine.num_rows
+            tokens[split] += pc.sum(mine.column("tokens"), min_count=0).as_py()
+            if split == "train":
+                of_all = zip(strings(mine, "kind"), strings(mine, "label"), strict=True)
+                labels.update(label for kind, label in of_all if kind == "labelled")
+    splits = [
+        SplitReport(split, records[split], finished.assigned.distinct_clusters(code), tokens[split])
+        for code, split in enumerate(SPLITS[1:], 1)
+    ]
+    return total, splits, labels
 
 
 def _both(before: Counter[str], after: Counter[str]) -> dict[str, dict[str, int]]:

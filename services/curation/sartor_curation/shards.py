@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,27 +41,62 @@ class Inline:
         return map(work, tasks)
 
 
-@dataclass(frozen=True, slots=True)
 class Processes:
-    """Runs tasks in processes of this machine; a single task needs none."""
+    """Runs tasks in processes of this machine; a single task needs none.
 
-    count: int
+    As a context it keeps its processes from one run to the next: starting them costs a second.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool: ProcessPoolExecutor | None = None
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        self._kept = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept = False
+        self._end()
+
+    def start(self) -> None:
+        """Start the processes of this context now, for tasks that will come."""
+        if self._kept and self.count > 1:
+            for _ in range(self.count):
+                self._opened().submit(_import_steps)
 
     def run(self, work: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> Iterator[_Result]:
         if min(self.count, len(tasks)) < 2:
             yield from map(work, tasks)
             return
-        context = multiprocessing.get_context("spawn")
-        workers = min(self.count, len(tasks))
-        with ProcessPoolExecutor(workers, context, _end_with, (os.getpid(),)) as pool:
-            waiting: set[Future[_Result]] = {pool.submit(work, task) for task in tasks}
-            try:
-                while waiting:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    for one in done:
-                        yield one.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+        waiting: set[Future[_Result]] = {self._opened().submit(work, task) for task in tasks}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for one in done:
+                    yield one.result()
+        finally:
+            for one in waiting:
+                one.cancel()
+            if not self._kept:
+                self._end()
+
+    def _opened(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.count, context, _end_with, (os.getpid(),))
+        return self._pool
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+def _import_steps() -> None:
+    """What tasks need, while there are none yet."""
+    importlib.import_module("sartor_curation.shard_work")
 
 
 def _end_with(parent: int) -> None:
@@ -113,12 +149,17 @@ def fingerprint(*parts: object) -> str:
 
 
 def cut(
-    workspace: Workspace, batches: Iterable[pa.RecordBatch], of: str, shard_bytes: int = SHARD_BYTES
+    workspace: Workspace,
+    batches: Iterable[pa.RecordBatch],
+    of: str,
+    shard_bytes: int = SHARD_BYTES,
+    several: Callable[[], None] = lambda: None,
 ) -> list[int]:
     """Write the live records into shards of about so many bytes in stage `input`; gives the rows of each.
 
     Args:
         of: what the batches are, as a fingerprint; a second call with the same one does nothing.
+        several: called when it is clear that there will be more than one.
     """
     workspace.stage("input")
     note = workspace.note("input", 0, of)
@@ -131,6 +172,8 @@ def cut(
         first += shard.num_rows
         write_batch(workspace.shard("input", len(rows)), shard)
         rows.append(shard.num_rows)
+        if len(rows) == 2:
+            several()
     workspace.done("input", 0, of, {"rows": rows})
     return rows
 

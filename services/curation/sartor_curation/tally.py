@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sartor_curation.steps.batches import Rows, strings
-from sartor_curation.steps.outcome import SAMPLES, Dropped, Outcome, Sample, Verdict
+from sartor_curation.steps.batches import Rows, only_documents, strings
+from sartor_curation.steps.outcome import SAMPLES, Outcome, Sample, Verdict, counts_by_reason
 
 _LISTED = 50
 
@@ -38,7 +39,7 @@ class StepReport:
             name,
             read,
             read - len(outcome.dropped),
-            _reasons(outcome.dropped),
+            counts_by_reason(outcome.dropped),
             changed,
             outcome.figures,
             samples,
@@ -107,21 +108,21 @@ class Tally:
         Args:
             rendered: labelled records have become chats, whose instruction does not count as text.
         """
-        rows = Rows.of(batch)
-        labels = [label for kind, label in zip(rows.kinds, rows.labels, strict=True) if kind == "labelled"]
-        lengths = [_length(rows, row, rendered) for row in range(len(rows))]
+        kinds = strings(batch, "kind")
+        of_all = zip(kinds, strings(batch, "label"), strict=True)
+        labels = Counter(label for kind, label in of_all if kind == "labelled" and label)
         groups: dict[str, Counter[str]] = {}
         if attributes:
             carried: Any = batch.column("attributes").to_pylist()
             for name in attributes:
                 groups[name] = Counter(dict(pairs).get(name, "") or "(none)" for pairs in carried)
         return cls(
-            Counter(rows.kinds),
-            Counter(label for label in labels if label),
+            Counter(kinds),
+            labels,
             Counter(strings(batch, "source")),
             Counter(strings(batch, "language")),
             groups,
-            lengths,
+            _lengths(batch, rendered),
             batch.column("tokens").to_numpy().tolist() if rendered else [],
             int(np.count_nonzero(np.asarray(batch.column("changed")))),
         )
@@ -160,7 +161,13 @@ def changed_rows(before: pa.RecordBatch, after: pa.RecordBatch) -> NDArray[np.bo
     """Which records of `after` say something else than in `before`, where all of them are."""
     first: NDArray[np.int64] = before.column("place").to_numpy()
     where = np.searchsorted(first, after.column("place").to_numpy())
-    old, new = Rows.of(before.take(pa.array(where.astype(np.int64), pa.int64()))), Rows.of(after)
+    if len(where) < before.num_rows:
+        before = before.take(pa.array(where.astype(np.int64), pa.int64()))
+    if only_documents(after):
+        differs = (pc.not_equal(before.column(name), after.column(name)) for name in ("text", "label"))
+        changed: NDArray[np.bool_] = pc.or_(*differs).to_numpy(zero_copy_only=False)
+        return changed
+    old, new = Rows.of(before), Rows.of(after)
     labelled = ("labelled", "document")
     return np.fromiter(
         (
@@ -181,12 +188,18 @@ def add_all(tallies: Iterable[Tally]) -> Tally:
     return total
 
 
+def _lengths(batch: pa.RecordBatch, rendered: bool) -> list[int]:
+    if only_documents(batch):
+        columns: list[Any] = [batch.column(name) for name in ("text", "label")]
+        text, label = (pc.utf8_length(column).to_numpy() for column in columns)
+        lengths: list[int] = (text + label + ((text > 0) & (label > 0))).tolist()
+        return lengths
+    rows = Rows.of(batch)
+    return [_length(rows, row, rendered) for row in range(len(rows))]
+
+
 def _length(rows: Rows, row: int, rendered: bool) -> int:
     if rendered and rows.kinds[row] != "chat":
         label = rows.labels[row]
         return len(rows.texts[row]) + len(label) + bool(label)
     return rows.length(row)
-
-
-def _reasons(dropped: Sequence[Dropped]) -> dict[str, int]:
-    return dict(Counter(one.reason.value for one in dropped))

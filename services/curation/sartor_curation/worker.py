@@ -161,7 +161,8 @@ def _about(curation: Curation, policy: Policy) -> dict[str, str]:
 
 def _write_remembered(folder: Path, splits: Iterator[tuple[str, str, str]]) -> None:
     with (folder / "remembered.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(one) + "\n" for one in splits)
+        for key, cluster, split in splits:
+            lines.write(json.dumps({"key": key, "cluster": cluster, "split": split}) + "\n")
 
 
 def _dropped(path: Path) -> Iterator[DroppedRecord]:

@@ -77,7 +77,9 @@ def test_many_shards_give_what_one_gives(tmp_path: Path, whole: object) -> None:
 
 
 def test_processes_give_what_one_gives(tmp_path: Path, whole: object) -> None:
-    assert outcome(curated(tmp_path, Processes(2))) == whole
+    assert outcome(curated(tmp_path / "once", Processes(2))) == whole
+    with Processes(2) as kept:
+        assert outcome(curated(tmp_path / "kept", kept)) == whole
 
 
 @pytest.mark.parametrize("tasks", [2, 8])

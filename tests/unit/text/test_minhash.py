@@ -1,13 +1,25 @@
 """Facts about shingles, signatures and near-duplicate pairs, against exact Jaccard similarity."""
 
 import random
+import re
 from itertools import combinations
 
 import numpy as np
 import pytest
-from sartor_text.clusters import UnionFind
-from sartor_text.minhash import bands_for, near_duplicates, sign
-from sartor_text.shingles import Unit, fold, fold_slots, jaccard, jaccards, shingle, word_shingles
+from sartor_text.clusters import UnionFind, smallest_linked
+from sartor_text.minhash import bands_for, near_duplicates, sign, sign_pages
+from sartor_text.shingles import (
+    Shingles,
+    Unit,
+    Utf8Texts,
+    fold,
+    fold_slots,
+    jaccard,
+    jaccards,
+    shingle,
+    word_jaccards,
+    word_shingles,
+)
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=4 + i % 5)) for i in range(400)]
 
@@ -67,7 +79,7 @@ def test_short_and_empty_texts() -> None:
     shingles = shingle(["", "ab", "ab", "abc", ""], 5)
     assert [len(shingles.of(text)) for text in range(5)] == [0, 1, 1, 1, 0]
     assert [(pair.first, pair.second) for pair in near_duplicates(shingles, 0.9)] == [(1, 2)]
-    assert near_duplicates(shingle([]), 0.8) == []
+    assert not near_duplicates(shingle([]), 0.8)
     assert jaccard(shingles.of(0), shingles.of(4)) == 1.0
 
 
@@ -129,9 +141,10 @@ def test_word_shingles_are_those_of_folded_texts() -> None:
         "",
         "eins zwei",
         "日本語 の テキスト",
+        "ﬃ ẞ İstanbul ŉ 😀 x_1 \ud800",
     ]
     folded = shingle([fold(text) for text in texts], 5, "words")
-    raw = word_shingles(texts)
+    raw = word_shingles(Utf8Texts.of(texts))
     assert (raw.offsets == folded.offsets).all()
     for first, second in combinations(range(len(texts)), 2):
         assert jaccard(raw.of(first), raw.of(second)) == jaccard(folded.of(first), folded.of(second))
@@ -142,3 +155,50 @@ def test_many_pairs_are_compared_as_one_is() -> None:
     pairs = np.array(list(combinations(range(len(shingles)), 2)))
     expected = [jaccard(shingles.of(first), shingles.of(second)) for first, second in pairs.tolist()]
     assert jaccards(shingles, pairs).tolist() == pytest.approx(expected)
+
+
+def test_pages_are_signed_as_their_shingles_are() -> None:
+    texts = Utf8Texts.of([*texts_with_copies(20), "", "Größe", "eins zwei drei vier fünf sechs"])
+    assert (sign_pages(texts) == sign(word_shingles(texts))).all()
+
+
+def test_a_page_in_the_middle_of_a_buffer_is_read_as_itself() -> None:
+    texts = texts_with_copies(3)
+    whole = Utf8Texts.of(texts)
+    middle = Utf8Texts(whole.data, whole.offsets[2:5])
+    assert word_shingles(middle).values.tolist() == word_shingles(Utf8Texts.of(texts[2:4])).values.tolist()
+    assert (sign_pages(middle) == sign_pages(Utf8Texts.of(texts[2:4]))).all()
+
+
+def test_every_code_point_is_folded_as_python_folds_it() -> None:
+    points = [chr(point) for point in range(0x110000)]
+    texts = ["".join(points[at : at + 64]) for at in range(0, len(points), 64)]
+    folded = [" ".join(re.findall(r"\w+", text.casefold())) for text in texts]
+    assert (
+        word_shingles(Utf8Texts.of(texts)).values.tolist()
+        == word_shingles(Utf8Texts.of(folded)).values.tolist()
+    )
+
+
+def test_compiled_similarity_is_that_of_sets() -> None:
+    chance = np.random.default_rng(3)
+    counts = [0, 0, 1, 5, 700, *chance.integers(0, 60, 40)]
+    values = chance.integers(0, 40, sum(counts)).astype(np.uint64)
+    shingles = Shingles(values, np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
+    pairs = np.array(list(combinations(range(len(shingles)), 2)))
+    expected = [jaccard(shingles.of(first), shingles.of(second)) for first, second in pairs.tolist()]
+    assert word_jaccards(shingles, pairs).tolist() == expected
+
+
+@pytest.mark.parametrize("links", [0, 30, 100, 300])
+def test_links_in_arrays_join_what_union_find_joins(links: int) -> None:
+    chance = np.random.default_rng(links)
+    first, second = chance.integers(0, 200, links), chance.integers(0, 200, links)
+    sets = UnionFind(200)
+    sets.union_all(zip(first.tolist(), second.tolist(), strict=True))
+    assert smallest_linked(200, first, second).tolist() == [sets.find(item) for item in range(200)]
+
+
+def test_a_long_chain_of_links_is_one_cluster() -> None:
+    order = np.random.default_rng(1).permutation(5000)
+    assert set(smallest_linked(5000, order[:-1], order[1:]).tolist()) == {0}

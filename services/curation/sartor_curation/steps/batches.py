@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from sartor_datasets.arrow import RECORD_SCHEMA
 from sartor_text.language import UNSURE
+from sartor_text.shingles import Utf8Texts
 
 _FOUND_FIELDS: list[pa.Field[Any]] = [
     pa.field("place", pa.int64(), nullable=False),  # in the snapshot: the older record has the smaller one
@@ -19,17 +23,17 @@ _FOUND_FIELDS: list[pa.Field[Any]] = [
 ITEM_SCHEMA: pa.Schema = pa.schema([*RECORD_SCHEMA, *_FOUND_FIELDS])
 """A record, its place in the snapshot, and what the steps found out about it."""
 
-_MESSAGES = RECORD_SCHEMA.field("messages").type
+MESSAGES = RECORD_SCHEMA.field("messages").type
 
 
 def items(records: pa.RecordBatch, first_place: int) -> pa.RecordBatch:
     """A batch of RECORD_SCHEMA as one of ITEM_SCHEMA, its rows counted on from `first_place`."""
     count = records.num_rows
     found: list[Any] = [
-        pa.array(range(first_place, first_place + count), pa.int64()),
-        pa.array([UNSURE] * count, pa.string()),
-        pa.array([0] * count, pa.int32()),
-        pa.array([False] * count, pa.bool_()),
+        pa.array(np.arange(first_place, first_place + count)),
+        pa.repeat(UNSURE, count),
+        pa.array(np.zeros(count, dtype=np.int32)),
+        pa.array(np.zeros(count, dtype=bool)),
     ]
     columns: list[Any] = [records.column(name) for name in RECORD_SCHEMA.names]
     return pa.RecordBatch.from_arrays([*columns, *found], schema=ITEM_SCHEMA)
@@ -133,6 +137,30 @@ def strings(batch: pa.RecordBatch, name: str) -> list[str]:
     return values
 
 
+def only_documents(batch: pa.RecordBatch) -> bool:
+    """Whether all records are documents.
+
+    Text and label are all that those have: whole columns can be worked on where other kinds are looked at one
+    by one.
+    """
+    return bool(pc.all(pc.equal(batch.column("kind"), pa.scalar("document")), min_count=0).as_py())
+
+
+def as_arrow(values: NDArray[Any]) -> Any:
+    """An array of numbers as Arrow has it: to take rows by, or as a column."""
+    return pa.array(values)
+
+
+def utf8(column: Any) -> Utf8Texts:
+    """A column of strings, none of which is null, as it lies in memory."""
+    _, offsets, data = column.buffers()
+    if not len(column):
+        return Utf8Texts.of(())
+    ends = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+    held = np.frombuffer(data, dtype=np.uint8) if data else np.empty(0, dtype=np.uint8)
+    return Utf8Texts(held, ends.astype(np.int64))
+
+
 def concatenated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     """All of them as one batch; there is at least one."""
     if len(batches) == 1:
@@ -143,11 +171,11 @@ def concatenated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
 
 def with_texts(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
     """The batch with the texts, turns and labels of `rows` in place of its own."""
-    fields = [_MESSAGES.value_type.field(0), _MESSAGES.value_type.field(1)]
+    fields = [MESSAGES.value_type.field(0), MESSAGES.value_type.field(1)]
     turns = pa.StructArray.from_arrays(
         [pa.array(rows.roles, pa.string()), pa.array(rows.contents, pa.string())], fields=fields
     )
-    messages = pa.ListArray.from_arrays(pa.array(rows.starts, pa.int32()), turns, type=_MESSAGES)
+    messages = pa.ListArray.from_arrays(pa.array(rows.starts, pa.int32()), turns, type=MESSAGES)
     changed: dict[str, pa.Array[Any]] = {
         "text": pa.array(rows.texts, pa.string()),
         "label": pa.array(rows.labels, pa.string()),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from sartor_text.shingles import word_shingles
+from sartor_text.shingles import Utf8Texts, word_shingles
 
 from sartor_curation.steps.batches import Rows
 from sartor_curation.steps.outcome import Dropped, Outcome, Reason, without
@@ -16,9 +16,10 @@ whole."""
 
 def drop_contaminated(batch: pa.RecordBatch, evaluation_texts: Sequence[str]) -> Outcome:
     """Records of which no ten words in a row are in an evaluation text, case and punctuation aside."""
-    known = np.unique(word_shingles(evaluation_texts, WORDS).values)
+    known = np.unique(word_shingles(Utf8Texts.of(evaluation_texts), WORDS).values)
     rows = Rows.of(batch)
-    shingles = word_shingles(["\n".join(rows.written(row)) for row in range(len(rows))], WORDS)
+    written = Utf8Texts.of(["\n".join(rows.written(row)) for row in range(len(rows))])
+    shingles = word_shingles(written, WORDS)
     shared = np.concatenate(([0], np.cumsum(np.isin(shingles.values, known))))
     counts = shared[shingles.offsets[1:]] - shared[shingles.offsets[:-1]]
     dropped = [

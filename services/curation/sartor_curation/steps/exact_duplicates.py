@@ -3,7 +3,7 @@
 import numpy as np
 
 from sartor_curation.index import Index
-from sartor_curation.steps.outcome import Dropped, Reason, Verdict
+from sartor_curation.steps.outcome import DroppedForOthers, Reason, Verdict
 
 
 def find_exact_duplicates(index: Index) -> Verdict:
@@ -19,8 +19,13 @@ def find_exact_duplicates(index: Index) -> Verdict:
     same = np.zeros(len(order), dtype=bool)
     same[1:] = (content[1:] == content[:-1]) & (partition[1:] == partition[:-1])
     heads = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
-    dropped = []
-    for at in np.flatnonzero(same).tolist():
-        key = index.key(ranked[heads[at]])
-        dropped.append(Dropped(int(ranked[at]), Reason.EXACT_DUPLICATE, f"says the same as {key}", key))
+    found = np.flatnonzero(same)
+    dropped = DroppedForOthers(
+        rows=ranked[found],
+        others=ranked[heads[found]],
+        reason=Reason.EXACT_DUPLICATE,
+        keys=index.keys,
+        says=lambda key, _: f"says the same as {key}",
+        likeness=np.ones(len(found)),
+    )
     return Verdict(dropped)

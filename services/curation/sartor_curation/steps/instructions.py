@@ -1,10 +1,22 @@
 """Step: turns labelled texts into chats by the policy's instruction, so that training sees one shape only."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 
-from sartor_curation.steps.batches import Rows, with_texts, with_turns
+from sartor_curation.steps.batches import (
+    MESSAGES,
+    Rows,
+    as_arrow,
+    only_documents,
+    with_columns,
+    with_texts,
+    with_turns,
+)
 from sartor_curation.steps.outcome import Outcome
 
 
@@ -15,8 +27,10 @@ def render_instructions(batch: pa.RecordBatch, instruction: str, labels: Sequenc
         instruction: contains {text}, and may contain {labels}: `labels`, all that are kept, sorted.
     A document becomes one assistant turn: there is nothing to ask, all of it is learnt.
     """
-    rows = Rows.of(batch)
     figures = {"instruction": instruction}
+    if only_documents(batch):
+        return Outcome(with_columns(batch, {"messages": _said(batch.column("text"))}), figures=figures)
+    rows = Rows.of(batch)
     if all(kind == "chat" for kind in rows.kinds):
         return Outcome(batch, figures=figures)
     listed = ", ".join(labels)
@@ -31,3 +45,12 @@ def render_instructions(batch: pa.RecordBatch, instruction: str, labels: Sequenc
         else:
             turns.append([(rows.roles[turn], rows.contents[turn]) for turn in rows.turns(row)])
     return Outcome(with_texts(batch, with_turns(rows, turns)), figures=figures)
+
+
+def _said(texts: pa.Array[Any]) -> pa.Array[Any]:
+    """Each text as a conversation of one turn of the assistant."""
+    fields = [MESSAGES.value_type.field(0), MESSAGES.value_type.field(1)]
+    turns = pa.StructArray.from_arrays([pa.repeat("assistant", len(texts)), texts], fields=fields)
+    starts = as_arrow(np.arange(len(texts) + 1, dtype=np.int32))
+    messages: pa.Array[Any] = pa.ListArray.from_arrays(starts, turns, type=MESSAGES)
+    return messages

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from sartor_curation.steps.batches import Rows, with_columns
+from sartor_curation.steps.batches import Rows, strings, with_columns
 from sartor_curation.steps.outcome import Dropped, Outcome, Reason, without
 
 _TEXTS_AT_ONCE = 1024
@@ -22,8 +22,10 @@ class CountTokens(Protocol):
 
 def drop_too_short(batch: pa.RecordBatch, min_characters: int) -> Outcome:
     """Records whose question and answer have at least `min_characters` characters together."""
-    rows = Rows.of(batch)
     dropped: list[Dropped] = []
+    if not min_characters:
+        return Outcome(batch)
+    rows = Rows.of(batch)
     for row in range(len(rows)):
         length = len(rows.question(row)) + len(rows.answer(row))
         if length < min_characters:
@@ -38,14 +40,17 @@ def drop_too_long(batch: pa.RecordBatch, count_tokens: CountTokens, max_tokens: 
     Counted are the contents of all messages, and the longer answer of a preference, without the marks that
     the model's chat template puts around them.
     """
-    rows = Rows.of(batch)
+    messages: Any = batch.column("messages")
+    contents = messages.flatten().field("content")
     counts: list[int] = []
-    for start in range(0, len(rows.contents), _TEXTS_AT_ONCE):
-        counts += count_tokens(rows.contents[start : start + _TEXTS_AT_ONCE])
+    for start in range(0, len(contents), _TEXTS_AT_ONCE):
+        counts += count_tokens(contents.slice(start, _TEXTS_AT_ONCE).to_pylist())
     sums = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-    tokens = np.diff(sums[rows.starts])
-    if "preference" in rows.kinds:
-        tokens = tokens + np.maximum(count_tokens(rows.chosen), count_tokens(rows.rejected))
+    starts = messages.offsets.to_numpy()
+    tokens = np.diff(sums[starts - starts[0]])
+    if "preference" in strings(batch, "kind"):
+        chosen, rejected = (count_tokens(strings(batch, name)) for name in ("chosen", "rejected"))
+        tokens = tokens + np.maximum(chosen, rejected)
     dropped = [
         Dropped(row, Reason.TOO_LONG, f"{tokens[row]} tokens, more than {max_tokens}")
         for row in np.flatnonzero(tokens > max_tokens).tolist()

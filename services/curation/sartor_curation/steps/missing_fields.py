@@ -1,13 +1,27 @@
 """Step: drops records from which nothing can be learnt, because a part is empty."""
 
-import pyarrow as pa
+from __future__ import annotations
 
-from sartor_curation.steps.batches import Rows
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sartor_curation.steps.batches import Rows, only_documents
 from sartor_curation.steps.outcome import Dropped, Outcome, Reason, without
+
+_NOTHING = " \t\r\n-–—."
+_EMPTY_TEXT = "the text is empty"
 
 
 def drop_missing_fields(batch: pa.RecordBatch) -> Outcome:
     """Records with a question and an answer (chat), a text and a label (labelled), or a text (document)."""
+    if only_documents(batch):
+        said: Any = pc.utf8_trim(batch.column("text"), characters=_NOTHING)
+        empty = np.flatnonzero(pc.binary_length(said).to_numpy() == 0)
+        dropped = [Dropped(row, Reason.MISSING_FIELD, _EMPTY_TEXT) for row in empty.tolist()]
+        return Outcome(without(batch, dropped), dropped)
     rows = Rows.of(batch)
     missing = [(row, _missing(rows, row)) for row in range(len(rows))]
     dropped = [Dropped(row, Reason.MISSING_FIELD, said) for row, said in missing if said]
@@ -21,7 +35,7 @@ def _missing(rows: Rows, row: int) -> str:
     if rows.kinds[row] == "preference":
         return _missing_in_preference(rows, row)
     if not _says_something(rows.texts[row]):
-        return "the text is empty"
+        return _EMPTY_TEXT
     if rows.kinds[row] == "labelled" and not rows.labels[row]:
         return "the label is empty"
     return ""
@@ -53,4 +67,4 @@ def _missing_in_preference(rows: Rows, row: int) -> str:
 
 def _says_something(text: str) -> bool:
     """Whether there is anything but white space and dashes that stand for 'nothing'."""
-    return bool(text.strip(" \t\r\n-–—."))
+    return bool(text.strip(_NOTHING))

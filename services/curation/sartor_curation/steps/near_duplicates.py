@@ -1,14 +1,12 @@
 """Step: keeps one of records that say nearly the same, question and answer both."""
 
-from collections import defaultdict
-
 import numpy as np
 from numpy.typing import NDArray
-from sartor_text.minhash import similar_pairs
+from sartor_text.minhash import Pairs, similar_pairs
 from sartor_text.shingles import fold
 
 from sartor_curation.index import Index, Ints
-from sartor_curation.steps.outcome import Dropped, Reason, Verdict
+from sartor_curation.steps.outcome import DroppedForOthers, Reason, Verdict
 
 
 def find_near_duplicates(index: Index, threshold: float) -> Verdict:
@@ -20,9 +18,8 @@ def find_near_duplicates(index: Index, threshold: float) -> Verdict:
     that stays itself: chains of similar records do not swallow each other.
     """
     order = index.in_order_of_claim()
-    folded = fold if index.unit == "characters" else str
-    asked = index.likeness(lambda rows, row: folded(rows.question(row)))
-    answered = index.likeness(lambda rows, row: folded(rows.answer(row)))
+    asked = index.likeness(lambda rows, row: fold(rows.question(row)))
+    answered = index.likeness(lambda rows, row: fold(rows.answer(row)))
     scalars, partition = index.scalars, index.partition
 
     def likeness(pairs: Ints) -> NDArray[np.float64]:
@@ -38,17 +35,27 @@ def find_near_duplicates(index: Index, threshold: float) -> Verdict:
         result[rest] = np.minimum(result[rest], answered(pairs[rest]))
         return result
 
-    similar: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
-    for pair in similar_pairs(index.signatures["both"], threshold, order, likeness):
-        similar[pair.second].append((pair.first, pair.similarity))
-    gone: set[int] = set()
-    dropped: list[Dropped] = []
-    for number in sorted(similar):
-        stays = [(likeness, -first) for first, likeness in similar[number] if first not in gone]
-        if stays:
-            best, negated = max(stays)
-            other = index.key(order[-negated])
-            gone.add(number)
-            detail = f"says nearly the same as {other} ({best:.0%} alike)"
-            dropped.append(Dropped(int(order[number]), Reason.NEAR_DUPLICATE, detail, other))
-    return Verdict(dropped, {"threshold": threshold, "pairs": sum(map(len, similar.values()))})
+    pairs = similar_pairs(index.signatures["both"], threshold, order, likeness)
+    chosen = _for_whom(pairs, len(order))
+    dropped = DroppedForOthers(
+        rows=order[pairs.second[chosen]],
+        others=order[pairs.first[chosen]],
+        reason=Reason.NEAR_DUPLICATE,
+        keys=index.keys,
+        says=lambda key, alike: f"says nearly the same as {key} ({alike:.0%} alike)",
+        likeness=pairs.similarity[chosen],
+    )
+    return Verdict(dropped, {"threshold": threshold, "pairs": len(pairs)})
+
+
+def _for_whom(pairs: Pairs, count: int) -> Ints:
+    """The pairs whose second goes for their first: of those that stay, the most similar, then the oldest."""
+    by_second = np.lexsort((pairs.first, -pairs.similarity, pairs.second))
+    gone = np.zeros(count, dtype=bool).tolist()
+    found: list[int] = []
+    firsts, seconds = pairs.first[by_second].tolist(), pairs.second[by_second].tolist()
+    for place, first, second in zip(by_second.tolist(), firsts, seconds, strict=True):
+        if not gone[second] and not gone[first]:
+            gone[second] = True
+            found.append(place)
+    return np.array(found, dtype=np.int64)

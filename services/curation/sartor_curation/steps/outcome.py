@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 SAMPLES = 5
 """Samples that a report shows of each kind of change."""
@@ -48,6 +49,53 @@ class Dropped:
     reason: Reason
     detail: str
     other_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DroppedForOthers(Sequence[Dropped]):
+    """Records, each dropped for another one, as arrays: for objects a corpus has too many.
+
+    Args:
+        others: the rows that stay in their place.
+        likeness: how similar the two are; None where that goes without saying.
+        says: of the other's key and the likeness.
+    """
+
+    rows: NDArray[np.int64]
+    others: NDArray[np.int64]
+    reason: Reason
+    keys: pa.Array[Any]
+    says: Callable[[str, float], str]
+    likeness: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Dropped: ...
+    @overload
+    def __getitem__(self, place: slice) -> DroppedForOthers: ...
+    def __getitem__(self, place: int | slice) -> Dropped | DroppedForOthers:
+        if isinstance(place, slice):
+            return replace(
+                self, rows=self.rows[place], others=self.others[place], likeness=self.likeness[place]
+            )
+        key = str(self.keys[int(self.others[place])].as_py())
+        return Dropped(int(self.rows[place]), self.reason, self.says(key, float(self.likeness[place])), key)
+
+
+def rows_of(dropped: Sequence[Dropped]) -> NDArray[np.int64]:
+    """Their rows, in the same order."""
+    if isinstance(dropped, DroppedForOthers):
+        return dropped.rows
+    return np.fromiter((one.row for one in dropped), dtype=np.int64, count=len(dropped))
+
+
+def counts_by_reason(dropped: Sequence[Dropped]) -> dict[str, int]:
+    """How many were dropped for each reason."""
+    if isinstance(dropped, DroppedForOthers):
+        return {dropped.reason.value: len(dropped)} if len(dropped) else {}
+    return dict(Counter(one.reason.value for one in dropped))
 
 
 @dataclass(frozen=True, slots=True)

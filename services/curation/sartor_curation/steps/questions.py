@@ -8,8 +8,8 @@ from difflib import SequenceMatcher
 
 import numpy as np
 from numpy.typing import NDArray
-from sartor_text.clusters import UnionFind
-from sartor_text.minhash import Pair, similar_pairs
+from sartor_text.clusters import smallest_linked
+from sartor_text.minhash import Pairs, similar_pairs
 from sartor_text.shingles import fold, fold_slots
 
 from sartor_curation.features import KINDS
@@ -34,7 +34,7 @@ class Questions:
     rows: Ints
     number: Ints
     first: Ints
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
 
     def members(self) -> dict[int, list[int]]:
         """Rows by question, for questions that more than one row asks."""
@@ -47,9 +47,7 @@ class Questions:
 
     def clusters(self) -> Ints:
         """The cluster of each question: linked by similarity, directly or through others."""
-        sets = UnionFind(len(self.first))
-        sets.union_all((pair.first, pair.second) for pair in self.pairs)
-        return np.array([sets.find(number) for number in range(len(self.first))], dtype=np.int64)
+        return smallest_linked(len(self.first), self.pairs.first, self.pairs.second)
 
 
 def distinct_questions(index: Index, rows: Ints, threshold: float, *, slots: bool, frames: bool) -> Questions:
@@ -71,13 +69,13 @@ def distinct_questions(index: Index, rows: Ints, threshold: float, *, slots: boo
     name = "question" if slots else "slotless"
     fold_it: Callable[[str], str] = fold if slots else fold_slots
     if name not in index.signatures:
-        name, fold_it = "both", str
+        name = "both"
     likeness = index.likeness(lambda rows, row: fold_it(rows.question(row)))
     pairs = similar_pairs(index.signatures[name], threshold, first, likeness)
     if frames:
         frame = index.scalars["frame"]
-        pairs = [pair for pair in pairs if frame[first[pair.first]] == frame[first[pair.second]]]
-    return Questions(rows, number, first, tuple(pairs))
+        pairs = pairs[frame[first[pairs.first]] == frame[first[pairs.second]]]
+    return Questions(rows, number, first, pairs)
 
 
 def asking(index: Index) -> Ints:

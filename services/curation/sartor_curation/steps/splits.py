@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sartor_text.clusters import UnionFind
+from sartor_text.clusters import smallest_linked
 
 from sartor_curation.features import SPLITS
 from sartor_curation.index import Index, Ints, Remembered
+from sartor_curation.steps.batches import as_arrow
 from sartor_curation.steps.questions import Questions
 
 __all__ = ["Assigned", "Remembered", "Shares", "assign_splits"]
 
 _TRAIN, _VALIDATION, _TEST = (SPLITS.index(name) for name in ("train", "validation", "test"))
-_SPREAD = 1 << 64
+_SPREAD = 2.0**64
+_NAMES_AT_ONCE = 1 << 16
 _LARGE = 0.2
 """A cluster with more of the records than this is not moved to fill an empty split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """The cluster and the split's code of each of `rows`, which ascend."""
+    """The cluster (a place in `names`) and the split's code of each of `rows`, which ascend."""
 
     rows: Ints
-    clusters: list[str]
+    cluster: Ints
     splits: NDArray[np.uint8]
+    names: pa.Array[Any]
+
+    def only(self, stays: NDArray[np.bool_]) -> Assigned:
+        """Those rows only; the clusters keep their places."""
+        return Assigned(self.rows[stays], self.cluster[stays], self.splits[stays], self.names)
+
+    def distinct_clusters(self, split: int = 0) -> int:
+        """How many clusters the rows of a split have; 0 is all rows."""
+        found = np.unique(self.cluster[self.splits == split] if split else self.cluster)
+        return int(pc.count_distinct(self.names.take(as_arrow(found))).as_py())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +53,10 @@ class Shares:
     validation: float
     test: float
 
-    def split_at(self, point: float) -> str:
-        """The split of a point in [0, 1)."""
-        if point < self.test:
-            return "test"
-        return "validation" if point < self.test + self.validation else "train"
+    def split_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The code of the split of each point in [0, 1)."""
+        held_out = np.where(points < self.test, _TEST, _VALIDATION)
+        return np.where(points < self.test + self.validation, held_out, _TRAIN).astype(np.uint8)
 
 
 def assign_splits(index: Index, questions: Questions, shares: Shares, key: str) -> Assigned:
@@ -63,24 +74,23 @@ def assign_splits(index: Index, questions: Questions, shares: Shares, key: str) 
     rows = questions.rows
     decided = _decided(index, rows)
     splits = decided.copy()
-    names = [""] * len(rows)
-    undecided: dict[str, Ints] = {}
-    for members in _clusters(index, questions):
-        name = _cluster_id(index, rows[members], key)
-        for member in members.tolist():
-            names[member] = name
-        known = members[decided[members] > 0]
-        rest = members[decided[members] == 0]
-        if len(known):
-            declared = bool((index.scalars["declared"][rows[known]] > 0).any())
-            splits[rest] = _split_of_rest(decided[known], declared)
-        else:
-            undecided[name] = rest
-    have = Counter(SPLITS[code] for code in splits[splits > 0].tolist())
-    sizes = {name: len(members) for name, members in undecided.items()}
-    for name, split in _hashed(sizes, shares, have, key).items():
-        splits[undecided[name]] = SPLITS.index(split)
-    return Assigned(rows, names, splits)
+    cluster = _clusters(index, questions)
+    names = _names(index, rows, cluster, key)
+    known = decided > 0
+    has_known = np.zeros(len(names), dtype=bool)
+    has_known[cluster[known]] = True
+    partly = np.unique(cluster[~known & has_known[cluster]])
+    for members in _members(cluster, partly):
+        of_known = members[known[members]]
+        declared = bool((index.scalars["declared"][rows[of_known]] > 0).any())
+        splits[members[~known[members]]] = _split_of_rest(decided[of_known], declared)
+    new = np.flatnonzero(~has_known)
+    have = np.bincount(splits, minlength=len(SPLITS))
+    found = np.zeros(len(names), dtype=np.uint8)
+    found[new] = _hashed(names.take(as_arrow(new)), np.bincount(cluster)[new], shares, have, key)
+    open_ones = splits == 0
+    splits[open_ones] = found[cluster[open_ones]]
+    return Assigned(rows, cluster, splits, names)
 
 
 def _decided(index: Index, rows: Ints) -> NDArray[np.uint8]:
@@ -97,31 +107,67 @@ def _decided(index: Index, rows: Ints) -> NDArray[np.uint8]:
     return np.where((own == 0) & (groups != 0), strictest[inverse], own).astype(np.uint8)
 
 
-def _clusters(index: Index, questions: Questions) -> list[Ints]:
-    """Members of each cluster as places in `questions.rows`, by their oldest."""
-    sets = UnionFind(len(questions.first))
-    sets.union_all((pair.first, pair.second) for pair in questions.pairs)
-    first_of_group: dict[int, int] = {}
+def _clusters(index: Index, questions: Questions) -> Ints:
+    """The cluster of each of `questions.rows`: 0, 1, 2, ... by their oldest member."""
+    first, second = questions.pairs.first, questions.pairs.second
     groups = index.scalars["group"][questions.rows]
-    for place in np.flatnonzero(groups).tolist():
-        number = int(questions.number[place])
-        sets.union(first_of_group.setdefault(int(groups[place]), number), number)
-    roots = np.array([sets.find(number) for number in range(len(questions.first))], dtype=np.int64)
-    cluster = roots[questions.number]
+    grouped = np.flatnonzero(groups)
+    if len(grouped):
+        _, oldest, group = np.unique(groups[grouped], return_index=True, return_inverse=True)
+        number = questions.number[grouped]
+        first = np.concatenate((first, number[oldest][group.reshape(-1)]))
+        second = np.concatenate((second, number))
+    linked = smallest_linked(len(questions.first), first, second)[questions.number]
+    _, oldest, inverse = np.unique(linked, return_index=True, return_inverse=True)
+    rank = np.empty(len(oldest), dtype=np.int64)
+    rank[np.argsort(oldest)] = np.arange(len(oldest))
+    return rank[inverse.reshape(-1)]
+
+
+def _members(cluster: Ints, wanted: Ints) -> Iterator[Ints]:
+    """The places of each wanted cluster's members, which ascend."""
     order = np.argsort(cluster, kind="stable")
-    edges = [0, *(np.flatnonzero(np.diff(cluster[order])) + 1).tolist(), len(order)]
-    members = [order[low:high] for low, high in pairwise(edges) if high > low]
-    return sorted(members, key=lambda of_one: int(of_one[0]))
+    edges = np.searchsorted(cluster[order], np.stack((wanted, wanted + 1)))
+    for low, high in edges.T.tolist():
+        yield order[low:high]
 
 
-def _cluster_id(index: Index, rows: Ints, key: str) -> str:
-    """The cluster its oldest member was in, or a new id that depends on nothing but the key and the record
-    keys."""
-    for row in rows.tolist():
-        if row in index.clusters:
-            return index.clusters[row]
-    smallest = min(index.key(row) for row in rows.tolist())
-    return hmac.new(key.encode(), smallest.encode(), hashlib.sha256).hexdigest()[:16]
+def _names(index: Index, rows: Ints, cluster: Ints, key: str) -> pa.Array[Any]:
+    """The name that a cluster's oldest member with a name had, or a new one that depends on nothing but the
+    key and the smallest of the record keys."""
+    count = int(cluster.max(initial=-1)) + 1
+    named: pa.Array[Any] = pa.nulls(count, pa.string())
+    has_name = np.zeros(count, dtype=bool)
+    remembered = np.flatnonzero(index.clusters.is_valid().to_numpy(zero_copy_only=False)[rows])
+    if len(remembered):
+        found, first = np.unique(cluster[remembered], return_index=True)
+        has_name[found] = True
+        named = index.clusters.take(as_arrow(rows[remembered[first]]))
+    new = np.flatnonzero(~has_name)
+    fresh = _new_names(index, rows, cluster, new, key)
+    if not has_name.any():
+        return fresh
+    place = np.empty(count, dtype=np.int64)
+    place[has_name], place[new] = np.arange(count - len(new)), np.arange(count - len(new), count)
+    return pa.concat_arrays([named, fresh]).take(as_arrow(place))
+
+
+def _new_names(index: Index, rows: Ints, cluster: Ints, new: Ints, key: str) -> pa.Array[Any]:
+    sizes = np.bincount(cluster, minlength=int(new.max(initial=-1)) + 1)[new]
+    _, oldest = np.unique(cluster, return_index=True)
+    smallest = rows[oldest[new]]
+    several = np.flatnonzero(sizes > 1)
+    for at, members in zip(several.tolist(), _members(cluster, new[several]), strict=True):
+        smallest[at] = min(rows[members].tolist(), key=index.key)
+    pieces: list[pa.Array[Any]] = [pa.array([], pa.string())]
+    for start in range(0, len(smallest), _NAMES_AT_ONCE):
+        keys = index.keys.take(as_arrow(smallest[start : start + _NAMES_AT_ONCE])).to_pylist()
+        pieces.append(pa.array([_digest(key, str(one)).hex()[:16] for one in keys], pa.string()))
+    return pa.concat_arrays(pieces)
+
+
+def _digest(key: str, text: str) -> bytes:
+    return hmac.digest(key.encode(), text.encode(), "sha256")
 
 
 def _split_of_rest(splits: NDArray[np.uint8], declared: bool) -> int:
@@ -132,24 +178,24 @@ def _split_of_rest(splits: NDArray[np.uint8], declared: bool) -> int:
     return _VALIDATION if found == {_VALIDATION} else _TRAIN
 
 
-def _hashed(sizes: Mapping[str, int], shares: Shares, have: Counter[str], key: str) -> dict[str, str]:
+def _hashed(names: pa.Array[Any], sizes: Ints, shares: Shares, have: Ints, key: str) -> NDArray[np.uint8]:
     """The split of each new cluster by its hash; a split that would stay empty gets the small cluster next
-    to it."""
-    points = {cluster: _point(cluster, key) for cluster in sizes}
-    splits = {cluster: shares.split_at(point) for cluster, point in points.items()}
-    total = sum(sizes.values())
-    movable: Sequence[str] = sorted(
-        (c for c in sizes if sizes[c] <= max(1, _LARGE * total)), key=points.__getitem__
-    )
-    for split, share in (("test", shares.test), ("validation", shares.validation)):
-        if share <= 0 or have[split] or split in splits.values():
+    to it.
+
+    Args:
+        have: how many records each split has already.
+    """
+    if shares.test + shares.validation <= 0 or not len(names):
+        return np.full(len(names), _TRAIN, dtype=np.uint8)
+    pieces = (names.slice(start, _NAMES_AT_ONCE) for start in range(0, len(names), _NAMES_AT_ONCE))
+    digests = b"".join(_digest(key, str(name))[:8] for piece in pieces for name in piece.to_pylist())
+    points = np.frombuffer(digests, dtype=">u8").astype(np.float64) / _SPREAD
+    splits = shares.split_at(points)
+    movable = sizes <= max(1, _LARGE * int(sizes.sum()))
+    for split, share in ((_TEST, shares.test), (_VALIDATION, shares.validation)):
+        if share <= 0 or have[split] or (splits == split).any():
             continue
-        donors = [cluster for cluster in movable if splits[cluster] == "train"]
+        donors = np.flatnonzero(movable & (splits == _TRAIN))
         if len(donors) > 1:
-            splits[donors[0]] = split
+            splits[donors[np.argmin(points[donors])]] = split
     return splits
-
-
-def _point(cluster: str, key: str) -> float:
-    digest = hmac.new(key.encode(), cluster.encode(), hashlib.sha256).digest()
-    return int.from_bytes(digest[:8], "big") / _SPREAD
