@@ -133,6 +133,8 @@ CURATION = Section(
         ),
         Key("evaluation_texts", ListOf(Text())),
         Key("skipped_steps", ListOf(Text())),
+        Key("whole_sentences_only", Flag()),
+        Key("runtime", Choice("RUNTIME", ("local", "ray"))),
     )
 )
 

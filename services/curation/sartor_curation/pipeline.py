@@ -17,6 +17,7 @@ from sartor_curation.features import KINDS, SCALARS, SPLITS, hashed
 from sartor_curation.global_steps import compare, split
 from sartor_curation.index import Index, Memory, Remembered, Texts, read_batch
 from sartor_curation.policy import Policy
+from sartor_curation.repeated_lines import repeated_in_shards
 from sartor_curation.report import Report, make_report
 from sartor_curation.shard_work import (
     DroppedRecord,
@@ -91,8 +92,9 @@ class Pipeline:
     def _prepare(self, workspace: Workspace, sizes: Sequence[int], made_from: str) -> None:
         workspace.stage("prepared")
         documents_only = self._documents_only(workspace, len(sizes))
+        repeated = repeated_in_shards(workspace, sizes, self.policy)
         tasks = [
-            Prepare(workspace.folder, number, made_from, self.policy, documents_only)
+            Prepare(workspace.folder, number, made_from, self.policy, documents_only, repeated)
             for number in range(len(sizes))
         ]
         for done, _ in enumerate(self.executor.run(prepare, tasks), 1):

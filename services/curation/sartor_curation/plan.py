@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from sartor_text.pii import NUMBERS_AND_ADDRESSES, PERSONAL, PiiKind, regions_of
 
 from sartor_curation.policy import OPTIONAL, Policy, Preset
+from sartor_curation.steps.boilerplate import take_out_boilerplate
 from sartor_curation.steps.c4_quality import drop_lines_and_pages
 from sartor_curation.steps.decontamination import drop_contaminated
 from sartor_curation.steps.fineweb_quality import drop_lists_and_menus
@@ -23,8 +25,11 @@ _Step = TypeVar("_Step")
 _SECRETS = frozenset((PiiKind.SECRET,))
 
 
-def local_steps(policy: Policy) -> dict[str, Step]:
+def local_steps(policy: Policy, repeated: Mapping[str, float]) -> dict[str, Step]:
     """The steps that look at each record alone; those that compare records come after them.
+
+    Args:
+        repeated: lines that the dataset's documents repeat, as `boilerplate.repeated_lines` gives them.
 
     Texts are brought into one form first, since all others compare them. Personal data goes before
     duplicates are searched: what differs in a telephone number only is the same to a model that never sees
@@ -34,7 +39,11 @@ def local_steps(policy: Policy) -> dict[str, Step]:
     """
     regions = regions_of(policy.languages)
     kinds = NUMBERS_AND_ADDRESSES if policy.preset is Preset.CORPUS else PERSONAL
-    start: dict[str, Step] = {"normalise": normalise_texts, "missing_fields": drop_missing_fields}
+    start: dict[str, Step] = {
+        "normalise": normalise_texts,
+        "boilerplate": lambda batch: take_out_boilerplate(batch, repeated),
+        "missing_fields": drop_missing_fields,
+    }
     private: dict[str, Step] = {
         "secrets": lambda batch: handle_personal_data(batch, policy.pii_action, regions, _SECRETS),
         "personal_data": lambda batch: handle_personal_data(batch, policy.pii_action, regions, kinds),

@@ -28,6 +28,7 @@ def check_sections(report: Json) -> list[str]:
     return [
         section
         for section in (
+            _boilerplate(_figures(report, "boilerplate")),
             _suspects(_figures(report, "mislabelled")),
             _uncovered(_figures(report, "representativeness")),
             _triggers(_figures(report, "poisoning")),
@@ -35,6 +36,15 @@ def check_sections(report: Json) -> list[str]:
         )
         if section
     ]
+
+
+def _boilerplate(figures: Json) -> str:
+    lines = sorted(figures.get("lines", {}).items(), key=lambda one: -one[1])[:10]
+    rows = [(line, f"{count:,}") for line, count in lines]
+    if not rows:
+        return ""
+    lead = "Lines that were taken out of texts because page after page has them, or for what they say."
+    return _section("Boilerplate that was taken out", lead, ("Line", "Records"), rows)
 
 
 def _suspects(figures: Json) -> str:

@@ -57,6 +57,9 @@ CHANGES: Mapping[str, Words] = {
         "Invisible or split characters", "Brought into the composed form (NFC); invisible ones removed."
     ),
     "whitespace": Words("White space", "Superfluous spaces and line breaks."),
+    "boilerplate": Words(
+        "Boilerplate", "Headers, footers, menus and cookie notices: lines that page after page repeats."
+    ),
     "EMAIL": Words("E-mail addresses", "Replaced by [EMAIL_1] and so on: the same in question and answer."),
     "PHONE": Words("Telephone numbers", "Replaced by [PHONE_1] and so on."),
     "IBAN": Words("Bank accounts (IBAN)", "Replaced by [IBAN_1] and so on; only with right check digits."),
@@ -69,6 +72,7 @@ CHANGES: Mapping[str, Words] = {
 }
 STEPS: Mapping[str, Words] = {
     "normalise": Words("Normalise", "Unicode, broken characters, markup, white space"),
+    "boilerplate": Words("Boilerplate", "Lines that pages repeat, menus, cookie notices"),
     "missing_fields": Words("Missing fields", "Nothing to learn from"),
     "secrets": Words("Secrets", "Keys, tokens, passwords"),
     "personal_data": Words("Personal data", "Contacts, accounts, numbers, names, addresses"),

@@ -50,6 +50,8 @@ class Prepare:
     fingerprint: str
     policy: Policy
     documents_only: bool
+    repeated: Mapping[str, float]
+    """Lines of the whole dataset, for the step `boilerplate`."""
 
 
 def prepare(task: Prepare) -> int:
@@ -58,7 +60,7 @@ def prepare(task: Prepare) -> int:
     if workspace.note("prepared", task.number, task.fingerprint) is None:
         original = read_batch(workspace.shard("input", task.number))
         before = Tally.of(original, task.policy.represented)
-        batch, dropped, reports = run_steps(original, local_steps(task.policy))
+        batch, dropped, reports = run_steps(original, local_steps(task.policy, task.repeated))
         changed = pa.array(changed_rows(original, batch))
         batch = with_columns(batch, {"changed": changed})
         features = features_of(batch, documents_only=task.documents_only)
