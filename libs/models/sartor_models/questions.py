@@ -22,6 +22,8 @@ from sartor_models.question import Response as Response
 from sartor_models.question_batches import Reader
 
 _LEAST_PREFIX_TOKENS = 16
+_SCORED_TOKENS = 1024
+"""So many tokens keep a processor's core busy; smaller batches share the work among them more evenly."""
 _PACK_FROM_STEPS = 48
 """So many steps of generation win back the time that packing the weights takes."""
 
@@ -68,7 +70,10 @@ def ask(
             return reader.read([questions[index] for index in batch])
 
         rows = max(min(max_rows, -(-len(questions) // threads.count)), 1)
-        batches = _batches(questions, max(tokens_per_batch // threads.count, 1), rows)
+        tokens = max(tokens_per_batch // threads.count, 1)
+        if threads.count > 1 and not any(question.max_new_tokens for question in questions):
+            tokens = min(tokens, _SCORED_TOKENS)
+        batches = _batches(questions, tokens, rows)
         for batch, found in zip(batches, threads.map(read, batches), strict=True):
             for index, response in zip(batch, found, strict=True):
                 responses[index] = response
