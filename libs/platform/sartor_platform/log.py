@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -28,17 +29,18 @@ def configure(service: str, process: str, *, level: str = "info", as_json: bool 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace,
     ]
+    output: Any = Output(sys.stdout)
     structlog.configure(
         processors=[*shared, *tail],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
     global _fields
     _fields = {"service": service, "process": process}
     stages: list[Any] = [_drop_record, *tail]
     renderer = structlog.stdlib.ProcessorFormatter(processors=stages, foreign_pre_chain=shared)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(renderer)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -57,6 +59,32 @@ def brief(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines()
     return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+
+
+class Output:
+    """A stream that loses lines rather than raise: a full disk under the log must not fail what is logged.
+
+    Once there is room again, a line says how many are missing.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def write(self, line: str) -> None:
+        """Write a line whole."""
+        try:
+            if self._lost:
+                self._stream.write(json.dumps({"event": "log.lines_lost", "count": self._lost}) + "\n")
+                self._stream.flush()
+                self._lost = 0
+            self._stream.write(line)
+            self._stream.flush()
+        except OSError:
+            self._lost += 1
+
+    def flush(self) -> None:
+        """Every line is written through already."""
 
 
 _fields: dict[str, str] = {}
