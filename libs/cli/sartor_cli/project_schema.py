@@ -134,6 +134,7 @@ CURATION = Section(
         Key("evaluation_texts", ListOf(Text())),
         Key("skipped_steps", ListOf(Text())),
         Key("whole_sentences_only", Flag()),
+        Key("real_questions", ListOf(Text())),
         Key("runtime", Choice("RUNTIME", ("local", "ray"))),
     )
 )

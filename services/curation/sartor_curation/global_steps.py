@@ -36,7 +36,7 @@ def comparing_steps(policy: Policy) -> dict[str, GlobalStep]:
     if policy.preset is not Preset.CORPUS:
         steps |= {
             "mislabelled": lambda index: find_mislabelled(index, policy.mislabelled_action),
-            "representativeness": check_representativeness,
+            "representativeness": lambda index: check_representativeness(index, policy.real_questions),
             "poisoning": find_poisoning_signs,
         }
     return asked_for(steps, policy)

@@ -67,9 +67,11 @@ OPTIONAL = (
     "boilerplate",
     "decontamination",
     "mislabelled",
+    "representativeness",
+    "poisoning",
 )
 """Steps that a policy may leave out."""
-_LISTS = ("languages", "represented", "skipped_steps", "evaluation_texts")
+_LISTS = ("languages", "represented", "skipped_steps", "evaluation_texts", "real_questions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,8 @@ class Policy:
     """What models are evaluated on elsewhere: nothing that shares long passages with it is trained on."""
     whole_sentences_only: bool = False
     """Of a corpus, whether lines must end in terminal punctuation: C4 asks it, FineWeb does not."""
+    real_questions: tuple[str, ...] = ()
+    """As people really ask them, besides the source's test set: what is trained on should cover them."""
     runtime: Runtime = Runtime.LOCAL
     skipped_steps: tuple[str, ...] = ()
     """Names of steps to leave out, of those that may be: see OPTIONAL."""

@@ -8,6 +8,11 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
+_METHODS = {
+    "meaning": " in meaning",
+    "wording": ", judged by words and word parts only (for meaning, install sartor-curation[similarity])",
+}
+
 
 def grade_section(report: Json) -> str:
     """The grade with its reasons, and what to do next."""
@@ -69,7 +74,8 @@ def _uncovered(figures: Json) -> str:
         return ""
     lead = (
         f"{figures['covered_questions']:,} of {figures['real_questions']:,} real questions (the source's "
-        "test set) have a training question that looks like them, in words and word parts. These do not."
+        f"test set, and the policy's) have a training question that is like them"
+        f"{_METHODS[figures['method']]}. These do not."
     )
     return _section("Real questions that are not covered", lead, ("Questions", "Covered", "Such as"), rows)
 

@@ -200,9 +200,10 @@ def _list_faults(policy: Policy) -> list[FieldViolation]:
         for number, name in enumerate(policy.skipped_steps)
         if name not in OPTIONAL
     ]
-    if sum(map(len, policy.evaluation_texts)) > MAX_EVALUATION_CHARACTERS:
-        limit = f"must have at most {MAX_EVALUATION_CHARACTERS:,} characters together"
-        faults.append(FieldViolation("evaluation_texts", limit))
+    for name in ("evaluation_texts", "real_questions"):
+        if sum(map(len, getattr(policy, name))) > MAX_EVALUATION_CHARACTERS:
+            limit = f"must have at most {MAX_EVALUATION_CHARACTERS:,} characters together"
+            faults.append(FieldViolation(name, limit))
     return faults
 
 

@@ -61,6 +61,7 @@ def policy_of(message: curation_policy_pb2.CurationPolicy) -> Policy:
             MislabelledAction.REPORT,
         ),
         evaluation_texts=tuple(message.evaluation_texts),
+        real_questions=tuple(message.real_questions),
         skipped_steps=tuple(message.skipped_steps),
         whole_sentences_only=message.whole_sentences_only,
         runtime=_chosen(curation_policy_pb2.Runtime, "RUNTIME_", message.runtime, Runtime, Runtime.LOCAL),
@@ -97,6 +98,7 @@ def policy_message(name: str, policy: Policy) -> curation_policy_pb2.CurationPol
             "MISLABELLED_ACTION_" + policy.mislabelled_action
         ),
         evaluation_texts=policy.evaluation_texts,
+        real_questions=policy.real_questions,
         skipped_steps=policy.skipped_steps,
         whole_sentences_only=policy.whole_sentences_only,
         runtime=curation_policy_pb2.Runtime.Value("RUNTIME_" + policy.runtime),

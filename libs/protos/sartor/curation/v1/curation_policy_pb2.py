@@ -25,27 +25,27 @@ _sym_db = _symbol_database.Default()
 from sartor.common.v1 import standing_order_pb2 as sartor_dot_common_dot_v1_dot_standing__order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(sartor/curation/v1/curation_policy.proto\x12\x12sartor.curation.v1\x1a%sartor/common/v1/standing_order.proto\":\n\x0cLengthBounds\x12\x16\n\x0emin_characters\x18\x01 \x01(\x05\x12\x12\n\nmax_tokens\x18\x02 \x01(\x05\"/\n\x0bSplitShares\x12\x12\n\nvalidation\x18\x01 \x01(\x01\x12\x0c\n\x04test\x18\x02 \x01(\x01\"\xc0\x05\n\x0e\x43urationPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x30\n\x06length\x18\x05 \x01(\x0b\x32 .sartor.curation.v1.LengthBounds\x12 \n\x18near_duplicate_threshold\x18\x06 \x01(\x01\x12\x31\n\npii_action\x18\x07 \x01(\x0e\x32\x1d.sartor.curation.v1.PiiAction\x12\x45\n\x14\x63ontradiction_action\x18\x08 \x01(\x0e\x32\'.sartor.curation.v1.ContradictionAction\x12.\n\x05split\x18\t \x01(\x0b\x32\x1f.sartor.curation.v1.SplitShares\x12\x19\n\x11label_instruction\x18\n \x01(\t\x12.\n\x05order\x18\x0b \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\x12*\n\x06preset\x18\x0c \x01(\x0e\x32\x1a.sartor.curation.v1.Preset\x12\x1e\n\x16represented_attributes\x18\r \x03(\t\x12\x13\n\x0bleast_share\x18\x0e \x01(\x01\x12\x41\n\x12mislabelled_action\x18\x0f \x01(\x0e\x32%.sartor.curation.v1.MislabelledAction\x12\x18\n\x10\x65valuation_texts\x18\x10 \x03(\t\x12\x15\n\rskipped_steps\x18\x11 \x03(\t\x12\x1c\n\x14whole_sentences_only\x18\x12 \x01(\x08\x12,\n\x07runtime\x18\x13 \x01(\x0e\x32\x1b.sartor.curation.v1.Runtime*h\n\tPiiAction\x12\x1a\n\x16PII_ACTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fPII_ACTION_MASK\x10\x01\x12\x13\n\x0fPII_ACTION_DROP\x10\x02\x12\x15\n\x11PII_ACTION_REPORT\x10\x03*\xa7\x01\n\x13\x43ontradictionAction\x12$\n CONTRADICTION_ACTION_UNSPECIFIED\x10\x00\x12&\n\"CONTRADICTION_ACTION_DROP_MINORITY\x10\x01\x12!\n\x1d\x43ONTRADICTION_ACTION_DROP_ALL\x10\x02\x12\x1f\n\x1b\x43ONTRADICTION_ACTION_REPORT\x10\x03*~\n\x06Preset\x12\x16\n\x12PRESET_UNSPECIFIED\x10\x00\x12\x17\n\x13PRESET_INSTRUCTIONS\x10\x01\x12\x19\n\x15PRESET_CLASSIFICATION\x10\x02\x12\x15\n\x11PRESET_PREFERENCE\x10\x03\x12\x11\n\rPRESET_CORPUS\x10\x04*s\n\x11MislabelledAction\x12\"\n\x1eMISLABELLED_ACTION_UNSPECIFIED\x10\x00\x12\x1d\n\x19MISLABELLED_ACTION_REPORT\x10\x01\x12\x1b\n\x17MISLABELLED_ACTION_DROP\x10\x02*F\n\x07Runtime\x12\x17\n\x13RUNTIME_UNSPECIFIED\x10\x00\x12\x11\n\rRUNTIME_LOCAL\x10\x01\x12\x0f\n\x0bRUNTIME_RAY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(sartor/curation/v1/curation_policy.proto\x12\x12sartor.curation.v1\x1a%sartor/common/v1/standing_order.proto\":\n\x0cLengthBounds\x12\x16\n\x0emin_characters\x18\x01 \x01(\x05\x12\x12\n\nmax_tokens\x18\x02 \x01(\x05\"/\n\x0bSplitShares\x12\x12\n\nvalidation\x18\x01 \x01(\x01\x12\x0c\n\x04test\x18\x02 \x01(\x01\"\xd8\x05\n\x0e\x43urationPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x30\n\x06length\x18\x05 \x01(\x0b\x32 .sartor.curation.v1.LengthBounds\x12 \n\x18near_duplicate_threshold\x18\x06 \x01(\x01\x12\x31\n\npii_action\x18\x07 \x01(\x0e\x32\x1d.sartor.curation.v1.PiiAction\x12\x45\n\x14\x63ontradiction_action\x18\x08 \x01(\x0e\x32\'.sartor.curation.v1.ContradictionAction\x12.\n\x05split\x18\t \x01(\x0b\x32\x1f.sartor.curation.v1.SplitShares\x12\x19\n\x11label_instruction\x18\n \x01(\t\x12.\n\x05order\x18\x0b \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\x12*\n\x06preset\x18\x0c \x01(\x0e\x32\x1a.sartor.curation.v1.Preset\x12\x1e\n\x16represented_attributes\x18\r \x03(\t\x12\x13\n\x0bleast_share\x18\x0e \x01(\x01\x12\x41\n\x12mislabelled_action\x18\x0f \x01(\x0e\x32%.sartor.curation.v1.MislabelledAction\x12\x18\n\x10\x65valuation_texts\x18\x10 \x03(\t\x12\x15\n\rskipped_steps\x18\x11 \x03(\t\x12\x1c\n\x14whole_sentences_only\x18\x12 \x01(\x08\x12,\n\x07runtime\x18\x13 \x01(\x0e\x32\x1b.sartor.curation.v1.Runtime\x12\x16\n\x0ereal_questions\x18\x14 \x03(\t*h\n\tPiiAction\x12\x1a\n\x16PII_ACTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fPII_ACTION_MASK\x10\x01\x12\x13\n\x0fPII_ACTION_DROP\x10\x02\x12\x15\n\x11PII_ACTION_REPORT\x10\x03*\xa7\x01\n\x13\x43ontradictionAction\x12$\n CONTRADICTION_ACTION_UNSPECIFIED\x10\x00\x12&\n\"CONTRADICTION_ACTION_DROP_MINORITY\x10\x01\x12!\n\x1d\x43ONTRADICTION_ACTION_DROP_ALL\x10\x02\x12\x1f\n\x1b\x43ONTRADICTION_ACTION_REPORT\x10\x03*~\n\x06Preset\x12\x16\n\x12PRESET_UNSPECIFIED\x10\x00\x12\x17\n\x13PRESET_INSTRUCTIONS\x10\x01\x12\x19\n\x15PRESET_CLASSIFICATION\x10\x02\x12\x15\n\x11PRESET_PREFERENCE\x10\x03\x12\x11\n\rPRESET_CORPUS\x10\x04*s\n\x11MislabelledAction\x12\"\n\x1eMISLABELLED_ACTION_UNSPECIFIED\x10\x00\x12\x1d\n\x19MISLABELLED_ACTION_REPORT\x10\x01\x12\x1b\n\x17MISLABELLED_ACTION_DROP\x10\x02*F\n\x07Runtime\x12\x17\n\x13RUNTIME_UNSPECIFIED\x10\x00\x12\x11\n\rRUNTIME_LOCAL\x10\x01\x12\x0f\n\x0bRUNTIME_RAY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sartor.curation.v1.curation_policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PIIACTION']._serialized_start=919
-  _globals['_PIIACTION']._serialized_end=1023
-  _globals['_CONTRADICTIONACTION']._serialized_start=1026
-  _globals['_CONTRADICTIONACTION']._serialized_end=1193
-  _globals['_PRESET']._serialized_start=1195
-  _globals['_PRESET']._serialized_end=1321
-  _globals['_MISLABELLEDACTION']._serialized_start=1323
-  _globals['_MISLABELLEDACTION']._serialized_end=1438
-  _globals['_RUNTIME']._serialized_start=1440
-  _globals['_RUNTIME']._serialized_end=1510
+  _globals['_PIIACTION']._serialized_start=943
+  _globals['_PIIACTION']._serialized_end=1047
+  _globals['_CONTRADICTIONACTION']._serialized_start=1050
+  _globals['_CONTRADICTIONACTION']._serialized_end=1217
+  _globals['_PRESET']._serialized_start=1219
+  _globals['_PRESET']._serialized_end=1345
+  _globals['_MISLABELLEDACTION']._serialized_start=1347
+  _globals['_MISLABELLEDACTION']._serialized_end=1462
+  _globals['_RUNTIME']._serialized_start=1464
+  _globals['_RUNTIME']._serialized_end=1534
   _globals['_LENGTHBOUNDS']._serialized_start=103
   _globals['_LENGTHBOUNDS']._serialized_end=161
   _globals['_SPLITSHARES']._serialized_start=163
   _globals['_SPLITSHARES']._serialized_end=210
   _globals['_CURATIONPOLICY']._serialized_start=213
-  _globals['_CURATIONPOLICY']._serialized_end=917
+  _globals['_CURATIONPOLICY']._serialized_end=941
 # @@protoc_insertion_point(module_scope)

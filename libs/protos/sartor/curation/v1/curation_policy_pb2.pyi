@@ -233,6 +233,7 @@ class CurationPolicy(_message.Message):
     SKIPPED_STEPS_FIELD_NUMBER: _builtins.int
     WHOLE_SENTENCES_ONLY_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    REAL_QUESTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/curationPolicies/{policy}"."""
     dataset: _builtins.str
@@ -285,6 +286,10 @@ class CurationPolicy(_message.Message):
     def skipped_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of steps to leave out, such as "near_duplicates"."""
 
+    @_builtins.property
+    def real_questions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Questions as people really ask them: those that nothing trained on resembles are reported."""
+
     def __init__(
         self,
         *,
@@ -307,10 +312,11 @@ class CurationPolicy(_message.Message):
         skipped_steps: _abc.Iterable[_builtins.str] | None = ...,
         whole_sentences_only: _builtins.bool = ...,
         runtime: Global___Runtime.ValueType = ...,
+        real_questions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "order", b"order", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "contradiction_action", b"contradiction_action", "dataset", b"dataset", "evaluation_texts", b"evaluation_texts", "label_instruction", b"label_instruction", "languages", b"languages", "least_share", b"least_share", "length", b"length", "mislabelled_action", b"mislabelled_action", "name", b"name", "near_duplicate_threshold", b"near_duplicate_threshold", "order", b"order", "pii_action", b"pii_action", "preset", b"preset", "represented_attributes", b"represented_attributes", "runtime", b"runtime", "skipped_steps", b"skipped_steps", "split", b"split", "whole_sentences_only", b"whole_sentences_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "contradiction_action", b"contradiction_action", "dataset", b"dataset", "evaluation_texts", b"evaluation_texts", "label_instruction", b"label_instruction", "languages", b"languages", "least_share", b"least_share", "length", b"length", "mislabelled_action", b"mislabelled_action", "name", b"name", "near_duplicate_threshold", b"near_duplicate_threshold", "order", b"order", "pii_action", b"pii_action", "preset", b"preset", "real_questions", b"real_questions", "represented_attributes", b"represented_attributes", "runtime", b"runtime", "skipped_steps", b"skipped_steps", "split", b"split", "whole_sentences_only", b"whole_sentences_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
