@@ -74,7 +74,10 @@ _EMAIL = re.compile(
 _SPELT_DOT = re.compile(r"\s?[\[(]\s?(?:dot|punkt)\s?[\])]\s?", re.IGNORECASE)
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ \-.]?[A-Za-z0-9])")
 _CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
-_MAYBE_PHONE = re.compile(r"\d(?:[\s()/.\-]{0,3}\d){5}")
+_DIGIT = re.compile(r"\d")
+_OF_DIGITS = frozenset((PiiKind.IBAN, PiiKind.CARD, PiiKind.TAX_ID, PiiKind.SOCIAL_SECURITY))
+# Within a line, as libphonenumber reads: else every table of numbers would be looked at for long.
+_MAYBE_PHONE = re.compile(r"\d(?:(?:[^\S\r\n]|[()/.\-]){0,3}\d){5}")
 _PHONE_SHAPE = re.compile(r"^(?:\+|00|\(?0|\()|[\s()/\-]")
 _PHONE_WORD = re.compile(
     r"(?:tel|phone|telefon\w*|handy\w*|mobil\w*|cell|fax|call\w*|ring|ruf\w*|anruf\w*|rückruf\w*|erreich\w*|whatsapp|sms|dial|reach)"
@@ -113,8 +116,9 @@ def find_pii(
     else.
     """
     found: list[Finding] = []
+    has_digits = bool(_DIGIT.search(text))
     for kind, finder in _FINDERS:
-        if kind in kinds:
+        if kind in kinds and (has_digits or kind not in _OF_DIGITS):
             found += _without_overlaps(finder(text), found)
     if PiiKind.PHONE in kinds and _MAYBE_PHONE.search(text):
         found += _without_overlaps(_phones(text, tuple(regions)), found)

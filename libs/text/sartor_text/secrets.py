@@ -19,6 +19,12 @@ _KNOWN = re.compile(
     r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[\s\S]*?(?:-----END (?:[A-Z]+ )*PRIVATE KEY-----|\Z)"
     r")"
 )
+# What the patterns cannot match without; to look for it takes a tenth of their time.
+_SIGNS = (
+    *("AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "AIza"),
+    *("k_live_", "k_test_", "sk-", "hf_", "npm_", "pypi-", "dop_v1_", "SG.", "eyJ", "-----BEGIN "),
+)
+_NAMES = ("key", "secret", "token", "bearer", "passwor", "passwd", "kennwort", "pwd")
 _IN_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,64}:(?P<secret>[^\s/@]{3,128})@")
 _ASSIGNED = re.compile(
     r"(?:api[_ -]?key|secret(?:[_ -]?key)?|access[_ -]?token|auth[_ -]?token|bearer|token|passwor[dt]|passwd"
@@ -31,10 +37,15 @@ _PLACEHOLDER = re.compile(r"^[\[<{$(%*x]|^(?:your|ihr|dein|example|changeme)", r
 
 def secrets_in(text: str) -> Iterator[tuple[int, int, str]]:
     """Start, end and value of secrets: of known forms, in addresses, or assigned to what says so."""
-    for match in _KNOWN.finditer(text):
-        yield match.start(), match.end(), match.group()
-    for match in _IN_ADDRESS.finditer(text):
-        yield match.start("secret"), match.end("secret"), match["secret"]
+    if any(sign in text for sign in _SIGNS):
+        for match in _KNOWN.finditer(text):
+            yield match.start(), match.end(), match.group()
+    if "://" in text and "@" in text:
+        for match in _IN_ADDRESS.finditer(text):
+            yield match.start("secret"), match.end("secret"), match["secret"]
+    folded = text.casefold()
+    if not any(name in folded for name in _NAMES):
+        return
     for match in _ASSIGNED.finditer(text):
         value = match["secret"].rstrip(".!?)")
         if _looks_made_up(value):

@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +16,7 @@ from sartor_curation.features import SPLITS
 from sartor_curation.grades import Grade, grade_of
 from sartor_curation.steps.batches import strings
 from sartor_curation.steps.outcome import SAMPLES
-from sartor_curation.tally import StepReport, Tally, add_all
+from sartor_curation.tally import Lengths, StepReport, Tally, add_all
 from sartor_curation.warning_signs import WarningSign, warnings_for
 
 if TYPE_CHECKING:
@@ -157,34 +157,30 @@ def _both(before: Counter[str], after: Counter[str]) -> dict[str, dict[str, int]
     return {"before": dict(before.most_common()), "after": dict(after.most_common())}
 
 
-def _distributions(values: Mapping[str, Sequence[int]]) -> dict[str, Distribution]:
+def _distributions(values: Mapping[str, Lengths]) -> dict[str, Distribution]:
     """Distributions over the same edges, so that two can be drawn over each other. The last bin takes
     outliers."""
-    together = [value for some in values.values() for value in some]
-    if not together:
+    together = np.concatenate(list(values.values()))
+    if not len(together):
         return {}
     top = max(_quantile(together, 0.98), 1.0)
     edges = [round(top * i / _BINS, 1) for i in range(_BINS + 1)]
-    return {name: _distribution(some, edges) for name, some in values.items() if some}
+    return {name: _distribution(some, edges) for name, some in values.items() if len(some)}
 
 
-def _distribution(values: Sequence[int], edges: Sequence[float]) -> Distribution:
-    counts = [0] * _BINS
-    for value in values:
-        counts[min(int(value / edges[-1] * _BINS), _BINS - 1)] += 1
+def _distribution(values: Lengths, edges: Sequence[float]) -> Distribution:
+    bins = np.minimum((values / edges[-1] * _BINS).astype(np.int64), _BINS - 1)
     return Distribution(
-        total=sum(values),
-        least=min(values),
+        total=int(values.sum(dtype=np.int64)),
+        least=int(values.min()),
         median=round(_quantile(values, 0.5), 1),
         p95=round(_quantile(values, 0.95), 1),
-        most=max(values),
-        mean=round(fmean(values), 1),
+        most=int(values.max()),
+        mean=round(float(values.mean()), 1),
         edges=edges,
-        counts=counts,
+        counts=np.bincount(bins, minlength=_BINS).tolist(),
     )
 
 
-def _quantile(values: Sequence[int], share: float) -> float:
-    if len(values) == 1:
-        return float(values[0])
-    return quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+def _quantile(values: Lengths, share: float) -> float:
+    return float(np.quantile(values, share))

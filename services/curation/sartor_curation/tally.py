@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from sartor_curation.steps.batches import Rows, only_documents, strings
 from sartor_curation.steps.outcome import SAMPLES, Outcome, Sample, Verdict, counts_by_reason
 
+Lengths = NDArray[np.int32]
+
 _LISTED = 50
+_LENGTHS = ("characters", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ class Tally:
     languages: Counter[str] = field(default_factory=Counter)
     groups: dict[str, Counter[str]] = field(default_factory=dict)
     """Values of the attributes that the policy wants represented."""
-    characters: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    characters: Lengths = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    tokens: Lengths = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     changed: int = 0
 
     @classmethod
@@ -123,7 +127,7 @@ class Tally:
             Counter(strings(batch, "language")),
             groups,
             _lengths(batch, rendered),
-            batch.column("tokens").to_numpy().tolist() if rendered else [],
+            batch.column("tokens").to_numpy() if rendered else np.zeros(0, dtype=np.int32),
             int(np.count_nonzero(np.asarray(batch.column("changed")))),
         )
 
@@ -135,26 +139,24 @@ class Tally:
         self.languages += other.languages
         for name, counts in other.groups.items():
             self.groups[name] = self.groups.get(name, Counter()) + counts
-        self.characters += other.characters
-        self.tokens += other.tokens
+        self.characters = np.concatenate((self.characters, other.characters))
+        self.tokens = np.concatenate((self.tokens, other.tokens))
         self.changed += other.changed
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` gives an equal tally back."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        lengths = {name: b64encode(getattr(self, name).tobytes()).decode() for name in _LENGTHS}
+        return {name: lengths.get(name, getattr(self, name)) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Tally:
         """What `to_json` gave."""
-        counters = {name: Counter(value[name]) for name in ("kinds", "labels", "sources", "languages")}
+        found: dict[str, Any] = {
+            name: Counter(value[name]) for name in ("kinds", "labels", "sources", "languages")
+        }
+        found |= {name: np.frombuffer(b64decode(value[name]), dtype=np.int32) for name in _LENGTHS}
         groups = {name: Counter(counts) for name, counts in value["groups"].items()}
-        return cls(
-            **counters,
-            groups=groups,
-            characters=value["characters"],
-            tokens=value["tokens"],
-            changed=value["changed"],
-        )
+        return cls(**found, groups=groups, changed=value["changed"])
 
 
 def changed_rows(before: pa.RecordBatch, after: pa.RecordBatch) -> NDArray[np.bool_]:
@@ -188,14 +190,15 @@ def add_all(tallies: Iterable[Tally]) -> Tally:
     return total
 
 
-def _lengths(batch: pa.RecordBatch, rendered: bool) -> list[int]:
+def _lengths(batch: pa.RecordBatch, rendered: bool) -> Lengths:
     if only_documents(batch):
         columns: list[Any] = [batch.column(name) for name in ("text", "label")]
         text, label = (pc.utf8_length(column).to_numpy() for column in columns)
-        lengths: list[int] = (text + label + ((text > 0) & (label > 0))).tolist()
+        lengths: Lengths = text + label + ((text > 0) & (label > 0))
         return lengths
     rows = Rows.of(batch)
-    return [_length(rows, row, rendered) for row in range(len(rows))]
+    each = (_length(rows, row, rendered) for row in range(len(rows)))
+    return np.fromiter(each, dtype=np.int32, count=len(rows))
 
 
 def _length(rows: Rows, row: int, rendered: bool) -> int:
