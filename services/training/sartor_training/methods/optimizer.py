@@ -78,7 +78,7 @@ class _Flat:
 
     def __init__(self, live: Mapping[str, torch.nn.Parameter]) -> None:
         self.live = dict(live)
-        self._parameters = list(self.live.values())
+        self._parameters: list[torch.Tensor] = list(self.live.values())
         self._sizes = [parameter.numel() for parameter in self._parameters]
         first = self._parameters[0]
         self.decays = first.dim() > 1
