@@ -4,7 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-_TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_TEMPLATE = "chat_template.jinja"
+_TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", _TEMPLATE)
 _BESIDE_THE_MODEL = ("adapter_model.safetensors", "output_layer.safetensors")
 
 
@@ -44,6 +45,21 @@ def model_folder(base: Path, version: Path | None, folder: Path) -> Path:
     for name, path in sources.items():
         _link(path, folder / name)
     return folder
+
+
+def with_chat_template(base: Path, template: str, folder: Path) -> Path:
+    """The new `folder`, laid over a base model's that has no chat template, with this one."""
+    folder.mkdir(parents=True)
+    for path in _plain_files(base):
+        _link(path, folder / path.name)
+    (folder / _TEMPLATE).write_text(template, encoding="utf-8")
+    return folder
+
+
+def chat_template(folder: Path) -> str:
+    """The chat template that a base model or a version brings itself, or ""."""
+    path = folder / _TEMPLATE
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _plain_files(folder: Path) -> list[Path]:

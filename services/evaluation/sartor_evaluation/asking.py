@@ -21,6 +21,8 @@ _LEAST_ANSWER_TOKENS = 16
 _ANSWER_TO_REFERENCE = 1.5
 _LABEL_SLACK_TOKENS = 4
 _KEPT_AT_ONCE = 256
+_WRITTEN_ONLY = (ItemKind.LABELS, ItemKind.NUMBER)
+"""No single one of the choices is the answer, so none is scored by itself."""
 
 
 class Answers(Protocol):
@@ -193,7 +195,7 @@ class Asker:
 
     def _prepare_chat(self, item: Item, prompt: Prompt, *, generate: bool) -> _Prepared:
         """The item in tokens, with fewer examples where the context has no room for all of them."""
-        others = item.choices if generate else ()
+        others = item.choices if generate and item.kind not in _WRITTEN_ONLY else ()
         choices = (item.reference, *(choice for choice in others if choice != item.reference))
         if not item.reference:
             choices = ()
@@ -245,7 +247,9 @@ class Asker:
             answer=None if answer is None else self._text(item, answer.ids),
             loss_sum=losses[item.reference] if references else 0.0,
             loss_tokens=len(references[0]) if references else 0,
-            choice_losses=tuple(losses[choice] for choice in item.choices if choice in losses),
+            choice_losses=()
+            if item.kind in _WRITTEN_ONLY
+            else tuple(losses[choice] for choice in item.choices if choice in losses),
             truncated=answer is not None and not answer.finished,
             greedy=bool(references) and scores[0].top1_ids == references[0],
             choice_tokens=tuple(sizes[choice] for choice in item.choices if choice in sizes),

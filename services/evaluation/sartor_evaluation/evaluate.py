@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,20 @@ from sartor_platform.worker import Report as Progress
 
 from sartor_evaluation.answer_cache import AnswerCache
 from sartor_evaluation.asking import fits
+from sartor_evaluation.classifying import (
+    MAJORITY,
+    MostFrequent,
+    classifier_kind,
+    items_for,
+    labels_as_written,
+    rival_task,
+)
 from sartor_evaluation.findings import find
 from sartor_evaluation.gates import Baseline, GateVerdict, Rule, RuleResult, judge, rule_from_json
 from sartor_evaluation.harness.task_files import BadTaskFile
 from sartor_evaluation.items import GENERAL, HELD_OUT, Item
 from sartor_evaluation.metrics.similarity import NoEmbeddings
-from sartor_evaluation.open_models import opener
+from sartor_evaluation.open_models import opener, with_templates
 from sartor_evaluation.outputs import Written, write
 from sartor_evaluation.overlap_check import TrainingText, overlapping
 from sartor_evaluation.prompt_search import FewShotSearch
@@ -76,7 +84,12 @@ def evaluate(task: Mapping[str, Any], folder: Path, report: Progress) -> dict[st
 
 def _evaluate(task: Mapping[str, Any], folder: Path, report: Progress, started: float) -> dict[str, Any]:
     splits = _splits(task)
-    models = {key: _model(value) for key, value in task["models"].items()}
+    models = with_templates({key: _model(value) for key, value in task["models"].items()}, folder / "models")
+    written = labels_as_written([*splits.train, *splits.validation, *splits.held_out])
+    kind = classifier_kind(model.version for model in models.values() if isinstance(model, ModelFiles))
+    if kind:
+        task, splits = rival_task(task), _as_labels(kind, splits, list(written))
+        models[MAJORITY] = MostFrequent(tuple(splits.train))
     held_out, too_long = _those_that_fit(splits.held_out, models)
     plan = Plan(
         candidates=tuple(_candidate(value, models) for value in task["candidates"]),
@@ -87,7 +100,7 @@ def _evaluate(task: Mapping[str, Any], folder: Path, report: Progress, started: 
         suites={name: suite.items for name, suite in splits.suites.items()},
     )
     memory = AnswerCache(Path(task["memory"]), task["memory_bytes"]) if task.get("memory") else None
-    open_model = opener(ExampleBook(splits.train), folder / "models", memory)
+    open_model = opener(ExampleBook(splits.train), folder / "models", memory, written)
     answered = run(plan, open_model, _reporter(report, started))
     _check_failures(answered)
     report(0.99, stage="statistics and reports", eta_seconds=2.0)
@@ -128,6 +141,20 @@ def _splits(task: Mapping[str, Any]) -> _Splits:
     return _Splits(
         sample(held_out, task["max_items"]), validation or train, sample(train, _MOST_EXAMPLES), suites
     )
+
+
+def _as_labels(kind: str, splits: _Splits, labels: Sequence[str]) -> _Splits:
+    """The splits as a classifier of this kind is asked them; what has no label is left out for everybody."""
+    held_out, validation, train = (
+        items_for(kind, items, labels) for items in (splits.held_out, splits.validation, splits.train)
+    )
+    suites = {
+        name: replace(suite, items=items_for(kind, suite.items, labels) or suite.items)
+        for name, suite in splits.suites.items()
+    }
+    if not held_out and splits.held_out:
+        raise UnusableItems("no item has a label that a classifier could be judged by; label them")
+    return _Splits(held_out, validation, train, suites)
 
 
 def _model(value: Mapping[str, Any]) -> Source:

@@ -11,13 +11,17 @@ from sartor_datasets.records import Message
 
 HELD_OUT = "held_out"
 GENERAL = "general"
+SEPARATOR = "|"
+NO_LABEL = "none"
 _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
+_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
+_BETWEEN_LABELS = re.compile(r"[|,;\n]")
 
 
 class ItemKind(StrEnum):
-    """How an item is answered: in free text, with one of a fixed set of labels, by picking a choice; or not
-    at
-    all: CLOZE asks whether the model would go on with just the reference, TEXT how likely it finds it.
+    """How an item is answered: in free text, with one of a fixed set of labels, by picking a choice, with any
+    number of a set of labels (LABELS), with a number; or not at all: CLOZE asks whether the model would go on
+    with just the reference, TEXT how likely it finds it.
     """
 
     ANSWER = "answer"
@@ -25,6 +29,8 @@ class ItemKind(StrEnum):
     CHOICE = "choice"
     CLOZE = "cloze"
     TEXT = "text"
+    LABELS = "labels"
+    NUMBER = "number"
 
 
 class Matches(Protocol):
@@ -70,6 +76,10 @@ class Item:
     """How a task file decides that an answer is right, one a filter pipeline."""
     choice_sizes: tuple[str, ...] = ()
     """The choices without the space before them, where that does not count for their length."""
+    family: str = ""
+    """Items of one family ask the same in several ways; see families.py."""
+    verbatim: str = ""
+    """What a model that learnt its training data by heart would go on with."""
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -95,11 +105,43 @@ class Item:
         return self.choice_sizes or self.choices
 
     @property
+    def wanted_labels(self) -> frozenset[str]:
+        """The labels that are right: one, of LABELS items any number."""
+        if self.kind is ItemKind.LABELS:
+            return _named(self.reference, self.choices)
+        return frozenset({self.reference})
+
+    @property
     def question(self) -> str:
         """The last user message: what a reader of a report wants to see."""
         return next(
             (m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What the items of a family say together: how far their scores are apart, the worst score, whether some
+    are right and others not; how far the answers are apart from the first one, and whether any differs.
+    """
+
+    size: int
+    spread: float
+    worst: float
+    turns: bool
+    gap: float
+    differs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What one request cost, with `clients` asking at the same time. `megabytes` is 0 where it is not known."""
+
+    first_token_seconds: float
+    seconds: float
+    tokens: int
+    clients: int
+    megabytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +164,23 @@ class Outcome:
     failure: str = ""
     greedy: bool = False
     choice_tokens: tuple[int, ...] = ()
+    family: Family | None = None
+    timing: Timing | None = None
+    label_shares: tuple[float, ...] = ()
+    """Of LABELS items: how probable each of the item's choices is, each by itself."""
+
+    @property
+    def given_labels(self) -> frozenset[str]:
+        """The labels that this outcome gives its item: one or none, of LABELS items any number."""
+        if self.item.kind is ItemKind.LABELS:
+            return _named(self.answer or "", self.item.choices)
+        return frozenset({self.chosen} - {""})
+
+    @property
+    def number(self) -> float | None:
+        """The first number in the answer, None where there is none."""
+        found = _NUMBER.search(self.answer or "")
+        return None if found is None else float(found.group().replace(",", "."))
 
     @property
     def chosen(self) -> str:
@@ -131,6 +190,8 @@ class Outcome:
         multiple-choice item by probability a character, as lm-evaluation-harness's acc_norm does, so that
         long ones are not punished. A candidate that only writes has chosen what its answer says.
         """
+        if self.item.kind is ItemKind.LABELS:
+            return SEPARATOR.join(sorted(self.given_labels))
         if not self.choice_losses:
             return self._written_choice()
         costs = self.choice_losses
@@ -157,6 +218,11 @@ class Outcome:
 def failed(item: Item, why: str) -> Outcome:
     """The outcome of an item that has none."""
     return Outcome(item, None, 0.0, 0, failure=why)
+
+
+def _named(text: str, choices: tuple[str, ...]) -> frozenset[str]:
+    said = {_plain(part) for part in _BETWEEN_LABELS.split(text)}
+    return frozenset(choice for choice in choices if _plain(choice) in said)
 
 
 def _plain(text: str) -> str:

@@ -3,17 +3,27 @@ deployed. Endpoints and answers that are there already are opened here too.
 """
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from sartor_models.chat_templates import CHAT_TEMPLATES
+from sartor_models.classifier import load_classifier
 from sartor_models.load import load_model, load_tokenizer
 from sartor_models.merge import merge_into
+from sartor_models.versions import (
+    chat_template,
+    is_adapter,
+    is_classifier,
+    model_folder,
+    with_chat_template,
+)
 
 from sartor_evaluation.asking import Asker, Memory
+from sartor_evaluation.classifying import Classifies, MostFrequent, SaysMostFrequent
 from sartor_evaluation.prompts import ExampleBook
 from sartor_evaluation.remote import RemoteAnswers, RemoteModel
 from sartor_evaluation.run import ModelFiles, OpenModel, Source
@@ -21,7 +31,10 @@ from sartor_evaluation.supplied import AnswersOnDisk, SuppliedAnswers
 
 
 def opener(
-    book: ExampleBook, folder: Path, memory: Memory | None = None
+    book: ExampleBook,
+    folder: Path,
+    memory: Memory | None = None,
+    written: Mapping[str, str] | None = None,
 ) -> Callable[[Source], AbstractContextManager[OpenModel]]:
     """What `run` opens candidates with. A base model that was only read stays loaded for the tuned model
     after
@@ -29,6 +42,7 @@ def opener(
 
     Args:
         folder: for the files of fully tuned models, laid over those of their base, and indices of answers.
+        written: label → how the data writes it out, for classifiers.
     """
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     loader = _Loader()
@@ -43,8 +57,13 @@ def opener(
                 answers.close()
         elif isinstance(source, RemoteModel):
             yield RemoteAnswers(source)
+        elif isinstance(source, MostFrequent):
+            yield SaysMostFrequent(source)
+        elif source.version is not None and is_classifier(source.version):
+            base, version = source.base, source.version
+            yield Classifies(lambda: load_classifier(base, version), written or {})
         else:
-            place = model_folder(source, folder / f"full-{len(list(folder.iterdir()))}")
+            place = model_folder(source.base, source.version, folder / f"full-{len(list(folder.iterdir()))}")
             tokenizer = load_tokenizer(place)
             yield Asker(lambda: loader.load(source, place), tokenizer, book, memory, source.digest)
 
@@ -75,30 +94,21 @@ class _Loader:
         return model
 
 
-def model_folder(files: ModelFiles, folder: Path) -> Path:
-    """Where a model is loaded from: its base; or, for a fully tuned one, a new folder laid over it."""
-    if files.version is None or is_adapter(files.version):
-        return files.base
-    return _overlay(files.base, files.version, folder)
-
-
-def is_adapter(version: Path) -> bool:
-    """Whether a version is an adapter, not full weights."""
-    return (version / "adapter_config.json").exists()
-
-
-def _overlay(base: Path, version: Path, folder: Path) -> Path:
-    """A folder with the version's files and, where it has none of its own, the base's; but only its own
-    weights.
+def with_templates(models: Mapping[str, Source], folder: Path) -> dict[str, Source]:
+    """The models, where a base without a chat template takes that of a version taught with one, so that
+    both are asked in the same words; beside a classifier, which reads the bare text, the plainest one.
     """
-    folder.mkdir()
-    own = {path.name for path in version.iterdir()}
-    for source in (*version.iterdir(), *base.iterdir()):
-        is_weights = source.suffix == ".safetensors" or source.name.endswith(".safetensors.index.json")
-        inherited = source.parent == base and (source.name in own or is_weights)
-        if source.is_file() and not inherited:
-            try:
-                os.link(source, folder / source.name)
-            except OSError:  # another file system
-                shutil.copyfile(source, folder / source.name)
-    return folder
+    files = [model for model in models.values() if isinstance(model, ModelFiles)]
+    found: dict[Path, Path] = {}
+    for base in dict.fromkeys(model.base for model in files if not chat_template(model.base)):
+        versions = [model.version for model in files if model.base == base and model.version]
+        plain = CHAT_TEMPLATES["plain"] if any(map(is_classifier, versions)) else ""
+        template = next(filter(None, map(chat_template, versions)), plain)
+        if template:
+            found[base] = with_chat_template(base, template, folder / f"templates-{len(found)}")
+    return {
+        key: replace(model, base=found.get(model.base, model.base))
+        if isinstance(model, ModelFiles)
+        else model
+        for key, model in models.items()
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sartor_evaluation.asking import Answers, Forced
+from sartor_evaluation.classifying import MostFrequent, SaysLabels
 from sartor_evaluation.items import GENERAL, HELD_OUT, Item, Outcome
 from sartor_evaluation.metrics.compute import item_score
 from sartor_evaluation.prompt_search import FewShotSearch, Found, search_prompt
@@ -31,7 +32,7 @@ class ModelFiles:
     digest: str = ""
 
 
-Source = ModelFiles | RemoteModel | SuppliedAnswers
+Source = ModelFiles | RemoteModel | SuppliedAnswers | MostFrequent
 """Where a candidate's answers come from."""
 
 
@@ -128,6 +129,8 @@ def _answer(plan: Plan, candidate: Candidate, opened: OpenModel, phases: "_Phase
         forced = dict(opened.forced)
         phases.figure(f"score_{name}", _mean_score(outcomes[HELD_OUT]))
     for suite, items in plan.without_examples.items() if not prompt.shots else ():
+        if isinstance(opened, SaysLabels) and not opened.takes(items):
+            continue
         with phases.phase(f"{name}: {suite} items", _cost(items, 0)) as progress:
             outcomes[suite] = opened.outcomes(items, ZERO_SHOT, progress=progress)
     return Answered(candidate, prompt, outcomes, found, forced, opened.asked - before)

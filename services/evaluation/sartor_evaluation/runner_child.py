@@ -41,17 +41,22 @@ def main() -> None:
 
 def _load(task: Mapping[str, Any]) -> Any:
     import torch
+    from sartor_models.classifier import load_classifier
     from sartor_models.load import load_model, load_tokenizer
     from sartor_models.merge import merge_into
+    from sartor_models.versions import is_adapter, is_classifier, model_folder
 
     from sartor_evaluation.asking import Asker
-    from sartor_evaluation.open_models import is_adapter, model_folder
+    from sartor_evaluation.classifying import Classifies
     from sartor_evaluation.prompts import ExampleBook
     from sartor_evaluation.run import ModelFiles
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     files = ModelFiles(task["name"], Path(task["base"]), Path(task["version"]) if task["version"] else None)
-    place = model_folder(files, Path(task["folder"]) / "full")
+    if files.version is not None and is_classifier(files.version):
+        classifier = load_classifier(files.base, files.version)
+        return Classifies(lambda: classifier, {})
+    place = model_folder(files.base, files.version, Path(task["folder"]) / "full")
     model = load_model(place)
     if files.version is not None and is_adapter(files.version):
         merge_into(model, files.version)
@@ -104,15 +109,18 @@ _LATE = "the model was busy with requests that came before; give a longer deadli
 
 def _asked(asker: Any, batch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     from sartor_evaluation.asking import too_long
+    from sartor_evaluation.classifying import Classifies
     from sartor_evaluation.items import HELD_OUT
     from sartor_evaluation.prompts import ZERO_SHOT
     from sartor_evaluation.results import row_of
     from sartor_evaluation.suites import UnusableItems, client_items
 
     items, owners = [], []
+    says_labels = isinstance(asker, Classifies)
     for place, request in enumerate(batch):
-        for item in client_items(request["items"]):
-            if too_long(asker, item):
+        asked = client_items(request["items"])
+        for item in asker.labelled(asked) if says_labels else asked:
+            if not says_labels and too_long(asker, item):
                 raise UnusableItems(f"item {item.item_id} is longer than the model's context; shorten it")
             items.append(replace(item, item_id=f"{place}/{item.item_id}"))
             owners.append(place)

@@ -28,6 +28,7 @@ class Need(StrEnum):
     LOSS = "loss"
     CHOICES = "choices"
     DECISION = "decision"
+    NUMBER = "number"
     PATTERN = "pattern"
     SCHEMA = "schema"
     LANGUAGE = "language"
@@ -68,8 +69,9 @@ _HAS: Mapping[Need, Callable[[Outcome], bool]] = {
     Need.ANSWER: lambda outcome: outcome.answer is not None,
     Need.REFERENCE: lambda outcome: bool(outcome.item.reference),
     Need.LOSS: lambda outcome: outcome.loss_tokens > 0,
-    Need.CHOICES: lambda outcome: bool(outcome.choice_losses),
+    Need.CHOICES: lambda outcome: bool(outcome.choice_losses or outcome.label_shares),
     Need.DECISION: lambda outcome: bool(outcome.choice_losses) or outcome.answer is not None,
+    Need.NUMBER: lambda outcome: outcome.number is not None,
     Need.PATTERN: lambda outcome: bool(outcome.item.pattern),
     Need.SCHEMA: lambda outcome: bool(outcome.item.schema),
     Need.LANGUAGE: lambda outcome: bool(outcome.item.language),
@@ -79,7 +81,8 @@ _HAS: Mapping[Need, Callable[[Outcome], bool]] = {
 }
 
 _FREE = frozenset({ItemKind.ANSWER})
-_LABELLED = frozenset({ItemKind.LABEL})
+_LABELLED = frozenset({ItemKind.LABEL, ItemKind.LABELS})
+_NUMBERS = frozenset({ItemKind.NUMBER})
 _CHOICE = frozenset({ItemKind.CHOICE})
 _CLOZE = frozenset({ItemKind.CLOZE})
 _WRITTEN = _FREE | _LABELLED
@@ -158,6 +161,21 @@ def _labels() -> tuple[MetricInfo, ...]:
     )  # fmt: skip
 
 
+def _numbers() -> tuple[MetricInfo, ...]:
+    def number(name: str, title: str, text: str, better: Better, highest: float | None) -> MetricInfo:
+        needs = frozenset({Need.NUMBER})
+        return MetricInfo(name, title, text, "numbers", better, _NUMBERS, highest, needs=needs)
+
+    return (
+        number("mean_absolute_error", "Mean absolute error", "How far the numbers are off on average, in "
+               "the data's own unit.", _DOWN, None),
+        number("root_mean_squared_error", "Root mean squared error", "The same with large errors counting "
+               "more.", _DOWN, None),
+        number("r_squared", "R²", "Share of the numbers' spread that is predicted; 0 is as good as always "
+               "saying the mean.", _UP, 1.0),
+    )  # fmt: skip
+
+
 def _likelihood() -> tuple[MetricInfo, ...]:
     def likely(
         name: str, title: str, text: str, digits: int = 2, kinds: frozenset[ItemKind] = _ALL
@@ -208,7 +226,13 @@ def _tasks() -> tuple[MetricInfo, ...]:
     )
 
 
-CATALOGUE: tuple[MetricInfo, ...] = (*_generation(), *_tasks(), *_labels(), *_likelihood())
+CATALOGUE: tuple[MetricInfo, ...] = (
+    *_generation(),
+    *_tasks(),
+    *_labels(),
+    *_numbers(),
+    *_likelihood(),
+)
 """Those that come with Sartor."""
 
 

@@ -33,6 +33,8 @@ _MAIN = {
     ItemKind.CLOZE: ("cloze_accuracy",),
     ItemKind.ANSWER: ("task_exact_match", "token_f1", "regex_match", "schema_valid"),
     ItemKind.TEXT: (),
+    ItemKind.LABELS: ("label_accuracy",),
+    ItemKind.NUMBER: (),
 }
 
 
