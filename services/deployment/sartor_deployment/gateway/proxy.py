@@ -8,12 +8,12 @@ import random
 import time
 from dataclasses import dataclass, replace
 
-import httpx
 from prometheus_client import Counter, Gauge, Histogram
 from sartor_platform import log
 from starlette.responses import Response
 
 from sartor_deployment.gateway.admission import Admission
+from sartor_deployment.gateway.engine_client import EngineAnswer, EngineClient, EngineGone
 from sartor_deployment.gateway.errors import ApiError, from_engine
 from sartor_deployment.gateway.routes import Route, Routes
 from sartor_deployment.gateway.stream import EngineStream
@@ -28,7 +28,6 @@ FIRST_BYTE_SECONDS = Histogram(
     ["revision"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-_HEADERS = {"Content-Type": "application/json"}
 _PASSED_ON = ("content-type", "cache-control")
 _LOOK_AGAIN_SECONDS = 0.5
 _LOADING = 503
@@ -76,15 +75,11 @@ class Proxy:
         self._recorder = recorder
         self._limits = limits
         self.admission = Admission()
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(None, connect=2.0),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            trust_env=False,
-        )
+        self._client = EngineClient()
 
     async def close(self) -> None:
         """Close the connections to engines."""
-        await self._client.aclose()
+        self._client.close()
 
     async def forward(self, asked: Asked) -> Response:
         """The engine's answer; streamed if the engine streams.
@@ -99,8 +94,8 @@ class Proxy:
             route = self._choose(asked)
             engine, route = await self._place(asked, route, avoid, deadline)
             try:
-                answer = await self._send(engine + asked.path, asked.body)
-            except httpx.TransportError as error:
+                answer = await self._client.post(engine + asked.path, asked.body)
+            except EngineGone as error:
                 self.admission.leave(route, engine)
                 log.get().warning(
                     "gateway.engine_unreachable", engine=engine, revision=route.revision, error=repr(error)
@@ -111,7 +106,7 @@ class Proxy:
                 self.admission.leave(route, engine)
                 raise
             if answer.status_code == _LOADING:  # it loads its model, or is about to end: another may answer
-                await answer.aclose()
+                answer.close()
                 self.admission.leave(route, engine)
                 avoid.add(engine)
                 continue
@@ -198,12 +193,8 @@ class Proxy:
             )
         await self._routes.changed(min(left, _LOOK_AGAIN_SECONDS))
 
-    async def _send(self, url: str, body: bytes) -> httpx.Response:
-        request = self._client.build_request("POST", url, content=body, headers=_HEADERS)
-        return await self._client.send(request, stream=True)
-
     async def _answer(
-        self, asked: Asked, route: Route, engine: str, answer: httpx.Response, started: float
+        self, asked: Asked, route: Route, engine: str, answer: EngineAnswer, started: float
     ) -> Response:
         status = answer.status_code
         REQUESTS.labels(route.revision, str(status)).inc()
@@ -235,10 +226,10 @@ class Proxy:
             )  # fmt: skip
         failed = True
         try:
-            data = await answer.aread()
+            data = await answer.read()
             passage.see(data)
             failed = False
-        except httpx.TransportError as error:
+        except EngineGone as error:
             raise ApiError(
                 502, f"the engine ended in the middle of its answer: {error!r}", "engine_died"
             ) from error
@@ -246,7 +237,7 @@ class Proxy:
             failed = False  # the client went: no fault of the engine
             raise
         finally:
-            await answer.aclose()
+            answer.close()
             ended(failed, status < 400)
         if status >= 400:
             raise from_engine(status, data)

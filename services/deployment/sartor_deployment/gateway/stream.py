@@ -8,11 +8,11 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
-import httpx
 from sartor_platform import log
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from sartor_deployment.gateway.engine_client import EngineAnswer, EngineGone
 from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.usage import Passage
 
@@ -28,7 +28,7 @@ class EngineStream(StreamingResponse):
 
     def __init__(
         self,
-        answer: httpx.Response,
+        answer: EngineAnswer,
         headers: Mapping[str, str],
         passage: Passage,
         ended: Callable[[bool], None],
@@ -71,10 +71,10 @@ class EngineStream(StreamingResponse):
         failed = False
         try:
             async with asyncio.timeout(max(self._until - time.monotonic(), 0.01)):
-                async for chunk in self._answer.aiter_raw():
+                async for chunk in self._answer.pieces():
                     self._passage.see(chunk)
                     await self._chunks.put(chunk)
-        except httpx.TransportError as error:
+        except EngineGone as error:
             failed = True
             log.get().warning("gateway.stream_broke", error=repr(error))
             await self._tell(
@@ -91,7 +91,7 @@ class EngineStream(StreamingResponse):
     async def _finish(self, *, failed: bool) -> None:
         if not self._finished:
             self._finished = True
-            await asyncio.shield(self._answer.aclose())
+            self._answer.close()
             self._ended(failed)
 
     async def _tell(self, error: ApiError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,120})"')
@@ -29,7 +30,8 @@ class Passage:
 
     def __init__(self, *, keep_text: bool = False) -> None:
         self.answer_id = ""
-        self._tail = b""
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
         self._events = 0
         self._kept: list[bytes] | None = [] if keep_text else None
 
@@ -39,7 +41,10 @@ class Passage:
             found = _ID.search(chunk)
             self.answer_id = found.group(1).decode("ascii", "replace") if found else ""
         self._events += chunk.count(_DATA)
-        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+        self._tail.append(chunk)
+        self._tail_bytes += len(chunk)
+        while self._tail_bytes - len(self._tail[0]) >= _TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft())
         if self._kept is not None:
             self._kept.append(chunk)
 
@@ -50,12 +55,13 @@ class Passage:
 
     def usage(self) -> Usage:
         """What the end of the answer says was used."""
-        prompt, completion = _last(_PROMPT_TOKENS, self._tail), _last(_COMPLETION_TOKENS, self._tail)
+        tail = b"".join(self._tail)
+        prompt, completion = _last(_PROMPT_TOKENS, tail), _last(_COMPLETION_TOKENS, tail)
         if prompt is not None and completion is not None:
             return Usage(prompt, completion, True)
-        predicted = _last(_PREDICTED, self._tail)
+        predicted = _last(_PREDICTED, tail)
         if predicted is not None:  # llama.cpp's timings, at the end of a stream
-            read = (_last(_PROMPT, self._tail) or 0) + (_last(_CACHED, self._tail) or 0)
+            read = (_last(_PROMPT, tail) or 0) + (_last(_CACHED, tail) or 0)
             return Usage(read, predicted, True)
         return Usage(0, self._events, False)
 
