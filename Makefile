@@ -9,7 +9,7 @@ EDITABLE := $(foreach p,$(PACKAGES),-e $(dir $(p)))
 BUF := node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
-.PHONY: bench-curation bench-evaluation bench-training bench-training-gpu help setup demo test lint protos up down bench bench-serving faults faults-slice clean
+.PHONY: bench-drift demo-loop bench-curation bench-evaluation bench-training bench-training-gpu help setup demo test lint protos up down bench bench-serving faults faults-slice clean
 
 help: ## Shows what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ lint: setup $(BUF) ## Checks style, types, import rules and protos
 
 bench-serving: setup ## Measures the gateway against the bare engine
 	@$(BIN)/python -m benchmarks.serving
+
+bench-drift: setup ## Measures false alarms and power of drift detection; takes five minutes
+	@$(BIN)/python -m benchmarks.drift
+
+demo-loop: setup ## Traffic shifts, the loop tunes the model again, three bad models are stopped; ten minutes
+	@$(BIN)/python -m benchmarks.demo_loop
 
 bench: setup ## Measures speed and size; prints RESULT lines
 	@$(BIN)/python -m benchmarks.run

@@ -27,10 +27,17 @@ HANDLED_BY = {
     "sartor.ingestion.v1.ObjectPublished": {"ingestion"},
     "sartor.ingestion.v1.SnapshotRequested": {"ingestion"},
     "sartor.ingestion.v1.SnapshotCreated": {"curation"},
-    "sartor.curation.v1.CurationSucceeded": {"training", "evaluation"},
+    "sartor.curation.v1.CurationSucceeded": {"training", "evaluation", "deployment"},
+    "sartor.curation.v1.CurationFailed": {"deployment"},
+    "sartor.training.v1.TrainingJobFailed": {"deployment"},
     "sartor.training.v1.BaseModelReady": {"curation", "evaluation", "deployment"},
     "sartor.training.v1.ModelVersionCreated": {"evaluation", "deployment"},
     "sartor.evaluation.v1.ModelVersionApproved": {"deployment"},
+    "sartor.evaluation.v1.ModelVersionRejected": {"deployment"},
+    "sartor.evaluation.v1.EvaluationFailed": {"deployment"},
+    "sartor.deployment.v1.RevisionPromoted": {"evaluation"},
+    "sartor.deployment.v1.EndpointRolledBack": {"evaluation"},
+    "sartor.deployment.v1.RetrainingRequested": {"training"},
 }
 
 

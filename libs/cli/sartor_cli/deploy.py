@@ -31,6 +31,7 @@ Examples:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
 Name = Annotated[str, typer.Argument(help="An endpoint as `sartor get endpoints` names it.")]
 _DECISIONS_SHOWN = 15
+_WINDOWS = 5
 
 
 @app.command()
@@ -40,7 +41,7 @@ def status(
     data_dir: DataDir = Path(".sartor"),
     output: Output = Format.TABLE,
 ) -> None:
-    """Show an endpoint's revisions, its traffic of the last hour, and every decision with its numbers."""
+    """Show an endpoint's revisions, its traffic, what drifted, and every decision with its numbers."""
     with Sartor.local(data_dir) as sartor:
         name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
         found = sartor.ask(sartor.deployment.GetEndpoint, api.GetEndpointRequest(name=name))
@@ -55,14 +56,20 @@ def status(
         traffic = sartor.ask(
             sartor.deployment.SummarizeTraffic, api.SummarizeTrafficRequest(name=name)
         ).revisions
+        windows = list(
+            sartor.all(
+                sartor.deployment.ListDriftWindows, api.ListDriftWindowsRequest(parent=name), limit=_WINDOWS
+            )
+        )
     if output is not Format.TABLE:
-        parts = {"revisions": revisions, "traffic": traffic, "decisions": decisions}
+        parts = {"revisions": revisions, "traffic": traffic, "drift": windows, "decisions": decisions}
         shown = {key: [plain(each) for each in value] for key, value in parts.items()}
         print_data({"endpoint": plain(found), **shown}, output)
         return
     _show_endpoint(found, revisions)
     _show_variants(revisions)
     _show_traffic(list(traffic))
+    _show_drift(windows)
     _show_decisions(decisions)
 
 
@@ -123,6 +130,27 @@ def _show_traffic(traffic: list[Any]) -> None:
         C("FEEDBACK", lambda each: f"{each.feedback_mean:.2f} of {each.feedback_count}", right=True),
     )
     console.print(table(traffic, columns))
+
+
+def _show_drift(windows: list[Any]) -> None:
+    if not windows:
+        return
+    heading("Drift, newest window first")
+    columns = (
+        C("WINDOW", lambda each: f"{last(each.revision)} #{each.number}"),
+        C("REQUESTS", lambda each: f"{each.window_requests:,}", right=True),
+        C("AGE", lambda each: age(each.end_time), right=True),
+        C("SIGNALS", lambda each: str(len(each.findings)), right=True),
+        C("FOUND", _drift_text),
+    )
+    console.print(table(windows, columns))
+
+
+def _drift_text(window: Any) -> str:
+    if window.error:
+        return str(window.error)
+    found = [each for each in window.findings if each.found]
+    return "; ".join(f"{each.signal}: {each.message} (p {each.p_value:.4f})" for each in found) or "nothing"
 
 
 def _show_decisions(decisions: list[Any]) -> None:

@@ -36,6 +36,7 @@ COMMANDS = (
     Command("train", "train", "app", "Ask what a training takes; pause, resume and show it.", group=True),
     Command("evaluate", "evaluate", "evaluate", "Compare models and prompts on the same items."),
     Command("deploy", "deploy", "app", "Follow and steer rollouts; ask where to deploy.", group=True),
+    Command("loop", "loop", "app", "See, stop and start the loop that tunes a model again.", group=True),
     Command("keys", "keys", "app", "Make, list and end API keys of the gateway.", group=True),
     Command("chat", "chat", "chat", "Talk to a deployed model."),
     Command("rollback", "chat", "rollback", "Put the revision before the live one back."),

@@ -183,6 +183,7 @@ TRAINING = Section(
         Key("model", Reference("models"), required=True),
         Key("base_model", Reference("baseModels"), required=True),
         Key("recipe", RECIPE),
+        Key("trigger", Choice("PLAN_TRIGGER", ("curation", "loop"))),
     )
 )
 
@@ -190,7 +191,7 @@ RULE = Section(
     (
         Key("metric", Text(), required=True),
         Key("suite", Text()),
-        Key("compared_to", Choice("BASELINE", ("nothing", "base", "prompted"))),
+        Key("compared_to", Choice("BASELINE", ("nothing", "base", "prompted", "live"))),
         Key("at_least", Number()),
         Key("at_most", Number()),
         Key("bound", Choice("BOUND", ("lower", "upper", "point"))),

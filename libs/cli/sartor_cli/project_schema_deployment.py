@@ -8,6 +8,7 @@ from yaml.nodes import Node
 
 from sartor_cli.yaml_fields import (
     Choice,
+    Flag,
     Id,
     Key,
     ListOf,
@@ -71,6 +72,33 @@ ROLLOUT = Section(
     )
 )
 
+DRIFT = Section((Key("window", _COUNT), Key("reference", _COUNT), Key("false_alarm_rate", _SHARE)))
+
+LOOP = Section(
+    (
+        Key("training", Reference("trainingPlans"), "training_plan", required=True),
+        Key("curation", Reference("curationPolicies"), "curation_policy", required=True),
+        Key("source", Reference("sources"), required=True),
+        Key("dataset", Reference("datasets"), required=True),
+        Key("on_drift", Flag()),
+        Key("min_corrections", _COUNT),
+        Key("min_new_records", _COUNT),
+        Key("every_seconds", Seconds(), "every"),
+        Key(
+            "budget",
+            Section(
+                (
+                    Key("runs", _COUNT),
+                    Key("training_seconds", Seconds(), "training_time"),
+                    Key("period_seconds", Seconds(), "period"),
+                )
+            ),
+        ),
+        Key("cool_down_seconds", Seconds(), "cool_down"),
+        Key("stage_timeout_seconds", Seconds(), "stage_timeout"),
+    )
+)
+
 DEPLOYMENT = Section(
     (
         Key("name", Id(), required=True),
@@ -92,7 +120,14 @@ DEPLOYMENT = Section(
         Key("rollout", ROLLOUT),
         Key(
             "watching",
-            Section((Key("sample_share", _SHARE), Key("retention_seconds", Seconds(), "retention"))),
+            Section(
+                (
+                    Key("sample_share", _SHARE),
+                    Key("retention_seconds", Seconds(), "retention"),
+                    Key("drift", DRIFT),
+                )
+            ),
         ),
+        Key("loop", LOOP),
     )
 )

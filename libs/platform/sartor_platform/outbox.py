@@ -53,6 +53,7 @@ class Relay:
         self._topics = topics
         self._watchdog = watchdog
         self._topic = topic_of(database.service)
+        self._known: set[str] = set()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._producer: Any = None
@@ -116,7 +117,7 @@ class Relay:
             self._watchdog.beat("relay", self._settings.watchdog_seconds)
             self._wake.clear()
             if time.monotonic() - self._checked > _TOPIC_CHECK_SECONDS:
-                self._check_topic(session)
+                self._check_topics(session)
             if self._publish_batch(session):
                 continue
             self._copies.publish(session)
@@ -129,36 +130,43 @@ class Relay:
                 )
             self._wake.wait(_POLL_SECONDS)
 
-    def _check_topic(self, session: psycopg.Connection[Any]) -> None:
-        """See that the topic is the one we knew; if it is another, publish again what is retained."""
-        found = self._topics.ids([self._topic]).get(self._topic)
+    def _check_topics(self, session: psycopg.Connection[Any]) -> None:
+        """See that our topic, and others that events went to, are those we knew."""
+        rows = session.execute("SELECT topic FROM relay_topics").fetchall()
+        for topic in {self._topic, *(row[0] for row in rows)}:
+            self._check_topic(session, topic)
+        self._checked = time.monotonic()
+
+    def _check_topic(self, session: psycopg.Connection[Any], topic: str) -> None:
+        """If it is another than the one we knew, publish again what is retained of it."""
+        found = self._topics.ids([topic]).get(topic)
         if found is None:
-            self._topics.ensure([self._topic])
-            found = self._topics.ids([self._topic])[self._topic]
+            self._topics.ensure([topic])
+            found = self._topics.ids([topic])[topic]
+        self._known.add(topic)
         with session.transaction():
-            row = session.execute(
-                "SELECT topic_id FROM relay_topics WHERE topic = %s", [self._topic]
-            ).fetchone()
+            row = session.execute("SELECT topic_id FROM relay_topics WHERE topic = %s", [topic]).fetchone()
             if row is None or row[0] != found:
                 session.execute(
                     "INSERT INTO relay_topics (topic, topic_id) VALUES (%s, %s) ON CONFLICT (topic)"
                     " DO UPDATE SET topic_id = excluded.topic_id, update_time = now()",
-                    [self._topic, found],
+                    [topic, found],
                 )
                 again = session.execute(
                     "UPDATE outbox SET published_time = NULL WHERE topic = %s AND published_time IS NOT NULL",
-                    [self._topic],
+                    [topic],
                 )
                 if row is not None:
-                    log.get().warning("relay.publishes_again", topic=self._topic, events=again.rowcount)
+                    log.get().warning("relay.publishes_again", topic=topic, events=again.rowcount)
                 self._drop_producer()
-        self._checked = time.monotonic()
 
     def _publish_batch(self, session: psycopg.Connection[Any]) -> int:
         rows = session.execute(_UNPUBLISHED, [_BATCH]).fetchall()
         metrics.OUTBOX_AGE_SECONDS.set(max(time.time() - rows[0][10].timestamp(), 0.0) if rows else 0.0)
         if not rows:
             return 0
+        for topic in {row[2] for row in rows} - self._known:
+            self._check_topic(session, topic)  # the first event that goes there
         fault_points.at("before_publish")
         if fault_points.switched_off(fault_points.RELAY_ORDER):
             rows.reverse()

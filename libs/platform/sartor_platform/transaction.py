@@ -55,9 +55,13 @@ class Transaction:
             self._now = self.connection.execute(text("SELECT now()")).scalar_one()
         return self._now
 
-    def publish(self, message: Message, *, subject: str, run: str = "", generation: int = 0) -> str:
+    def publish(
+        self, message: Message, *, subject: str, run: str = "", generation: int = 0, topic: str = ""
+    ) -> str:
         """Tell the world after commit: an event about `subject`, on this service's topic.
 
+        Args:
+            topic: another one, that others write to as well, such as that of data events.
         Returns the event's id.
         """
         from google.protobuf.json_format import MessageToJson
@@ -72,7 +76,7 @@ class Transaction:
             )
         values = {
             "event_id": event_id,
-            "topic": f"sartor.{self._service}.v1",
+            "topic": topic or f"sartor.{self._service}.v1",
             "subject": subject,
             "type": message.DESCRIPTOR.full_name,
             "source": f"/sartor/{self._service}",

@@ -14,7 +14,11 @@ from sartor_deployment.settings import DeploymentSettings
 if TYPE_CHECKING:
     from sartor_platform.grpc_server import Servicer
     from sartor_platform.inbox import Handler
+    from sartor_platform.ticks import Tick
     from sartor_platform.worker import JobKind
+
+_DRIFT_SECONDS = 3.0
+_LOOP_SECONDS = 2.0
 
 
 def _servicers(runtime: Runtime) -> Sequence[Servicer]:
@@ -50,6 +54,14 @@ def _job_kinds(runtime: Runtime) -> Sequence[JobKind]:
     return job_kinds(runtime.settings)
 
 
+def _ticks(_runtime: Runtime) -> Sequence[Tick]:
+    from sartor_platform.ticks import Tick
+
+    from sartor_deployment.usecases import drift, loop
+
+    return (Tick("drift", _DRIFT_SECONDS, drift.tick), Tick("loop", _LOOP_SECONDS, loop.tick))
+
+
 def _agent(runtime: Runtime) -> None:
     from sartor_deployment.agent.role import run
 
@@ -70,6 +82,7 @@ DEFINITION = ServiceDefinition(
     topics=_topics,
     handlers=_handlers,
     job_kinds=_job_kinds,
+    ticks=_ticks,
     roles={"agent": _agent, "gateway": _gateway},
 )
 

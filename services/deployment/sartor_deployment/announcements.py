@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from sartor.deployment.v1 import deployment_events_pb2 as events
 from sartor.deployment.v1 import endpoint_pb2
+from sartor.ingestion.v1 import ingestion_events_pb2 as ingestion
 from sartor_platform.transaction import Transaction
 
+from sartor_deployment.loop import Adaptation
 from sartor_deployment.resources import Parity, Revision
 from sartor_deployment.store import Decision
+
+DATA_TOPIC = "sartor.data"
+"""Where other systems' records go, and ours."""
+_ROWS_AN_EVENT = 50
 
 
 def revision_promoted(tx: Transaction, revision: Revision, previous: str) -> None:
@@ -37,13 +46,52 @@ def revision_rejected(tx: Transaction, revision: Revision) -> None:
 
 def endpoint_rolled_back(tx: Transaction, to: Revision, taken_back: str) -> None:
     """Tell that an endpoint went back to an earlier revision."""
-    message = events.EndpointRolledBack(endpoint=to.endpoint, from_revision=taken_back, to_revision=to.name)
+    message = events.EndpointRolledBack(
+        endpoint=to.endpoint,
+        from_revision=taken_back,
+        to_revision=to.name,
+        model_version=to.model_version,
+    )
     _publish(tx, message, to)
 
 
-def rollout_decided(tx: Transaction, decision: Decision, revision: Revision) -> None:
-    """Tell what a rollout decided, and by which numbers."""
-    _publish(tx, events.RolloutDecided(decision=decision_message(decision)), revision)
+def rollout_decided(tx: Transaction, decision: Decision, run: str, generation: int) -> None:
+    """Tell what a rollout, or a loop, decided, and by which numbers."""
+    message = events.RolloutDecided(decision=decision_message(decision))
+    tx.publish(message, subject=decision.endpoint, run=run, generation=generation)
+
+
+def retraining_requested(tx: Transaction, adaptation: Adaptation, plan: str) -> None:
+    """Ask training for a version, by its plan."""
+    message = events.RetrainingRequested(
+        adaptation=adaptation.name,
+        training_plan=plan,
+        curation=adaptation.curation,
+        live_version=adaptation.live_version,
+    )
+    tx.publish(message, subject=plan, run=adaptation.run, generation=adaptation.generation)
+
+
+def corrections_published(
+    tx: Transaction, adaptation: Adaptation, source: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Send corrected answers the way all data come in: as data events."""
+    for start in range(0, len(rows), _ROWS_AN_EVENT):
+        message = ingestion.RecordsPublished(source=source)
+        for row in rows[start : start + _ROWS_AN_EVENT]:
+            message.records.add().update(row)
+        _publish_data(tx, message, adaptation)
+
+
+def snapshot_requested(tx: Transaction, adaptation: Adaptation, dataset: str) -> None:
+    """Ask ingestion to seal what is pending. Its key is that of the records, so it comes after them."""
+    _publish_data(tx, ingestion.SnapshotRequested(dataset=dataset), adaptation)
+
+
+def _publish_data(
+    tx: Transaction, message: ingestion.RecordsPublished | ingestion.SnapshotRequested, of: Adaptation
+) -> None:
+    tx.publish(message, subject=of.endpoint, run=of.run, generation=of.generation, topic=DATA_TOPIC)
 
 
 def decision_message(decision: Decision) -> endpoint_pb2.Decision:
@@ -68,10 +116,7 @@ def parity_result(parity: Parity | None) -> endpoint_pb2.ParityResult | None:
 
 def _publish(
     tx: Transaction,
-    message: events.RevisionPromoted
-    | events.RevisionRejected
-    | events.EndpointRolledBack
-    | events.RolloutDecided,
+    message: events.RevisionPromoted | events.RevisionRejected | events.EndpointRolledBack,
     revision: Revision,
 ) -> None:
     tx.publish(message, subject=revision.endpoint, run=revision.run, generation=revision.generation)

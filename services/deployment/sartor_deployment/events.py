@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from sartor.common.v1 import object_reference_pb2
+from sartor.curation.v1 import curation_events_pb2
 from sartor.evaluation.v1 import evaluation_events_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_datasets.manifests import ObjectReference
@@ -14,9 +16,9 @@ from sartor_platform.events import Event
 from sartor_platform.inbox import Handler
 from sartor_platform.transaction import Transaction
 
-from sartor_deployment.usecases import projections, revisions
+from sartor_deployment.usecases import adaptations, loop, projections, revisions
 
-TOPICS = ("sartor.training.v1", "sartor.evaluation.v1")
+TOPICS = ("sartor.training.v1", "sartor.evaluation.v1", "sartor.curation.v1")
 
 
 def _base_model_ready(tx: Transaction, event: Event) -> None:
@@ -32,7 +34,38 @@ def _model_version_created(tx: Transaction, event: Event) -> None:
         message.model,
         reference(message.manifest),
         reference(message.base_model_manifest),
+        message.curation,
     )
+    adaptations.version_created(tx, event.run, message.model_version)
+
+
+def _curation_succeeded(tx: Transaction, event: Event) -> None:
+    message: curation_events_pb2.CurationSucceeded = event.message
+    loop.curation_succeeded(
+        tx,
+        message.curation,
+        message.policy,
+        message.standing_order,
+        message.kept_by_split["train"],
+        event.run,
+    )
+
+
+def _stage_failed(tx: Transaction, event: Event) -> None:
+    """CurationFailed, TrainingJobFailed, EvaluationFailed."""
+    adaptations.stage_failed(tx, event.run, event.message.reason, event.message.message)
+
+
+def _model_version_rejected(tx: Transaction, event: Event) -> None:
+    message: evaluation_events_pb2.ModelVersionRejected = event.message
+    failed = [rule for rule in message.verdict.rules if not rule.passed]
+    figures = {
+        f"{rule.rule.metric}.{rule.rule.suite}": rule.observed
+        for rule in failed
+        if math.isfinite(rule.observed)
+    }
+    text = "; ".join(rule.explanation for rule in failed[:3]) or "the gate stopped it"
+    adaptations.gate_rejected(tx, event.run, text, figures)
 
 
 def _model_version_approved(tx: Transaction, event: Event) -> None:
@@ -51,6 +84,11 @@ HANDLERS: Mapping[str, Handler] = {
     "sartor.training.v1.BaseModelReady": _base_model_ready,
     "sartor.training.v1.ModelVersionCreated": _model_version_created,
     "sartor.evaluation.v1.ModelVersionApproved": _model_version_approved,
+    "sartor.evaluation.v1.ModelVersionRejected": _model_version_rejected,
+    "sartor.evaluation.v1.EvaluationFailed": _stage_failed,
+    "sartor.training.v1.TrainingJobFailed": _stage_failed,
+    "sartor.curation.v1.CurationSucceeded": _curation_succeeded,
+    "sartor.curation.v1.CurationFailed": _stage_failed,
 }
 
 

@@ -13,6 +13,7 @@ from sartor_platform import jobs
 
 from sartor_deployment.announcements import parity_result
 from sartor_deployment.api_keys import ApiKey
+from sartor_deployment.loop_messages import drift_spec, loop_order, loop_spec
 from sartor_deployment.resources import (
     AUTO,
     QUANTIZATIONS,
@@ -57,8 +58,10 @@ def endpoint_spec(given: endpoint_pb2.Endpoint) -> EndpointSpec:
         watching=WatchingSpec(
             given.watching.sample_share,
             _seconds(given.watching.retention) or watching.retention_seconds,
+            drift_spec(given.watching.drift),
         ),
         allowed_loss=given.allowed_loss or EndpointSpec("").allowed_loss,
+        loop=loop_spec(given.loop),
     )
 
 
@@ -111,9 +114,12 @@ def endpoint_message(name: str, spec: EndpointSpec) -> endpoint_pb2.Endpoint:
             watch=_duration(rollout.watch_seconds),
         ),
         watching=endpoint_pb2.Watching(
-            sample_share=spec.watching.sample_share, retention=_duration(spec.watching.retention_seconds)
+            sample_share=spec.watching.sample_share,
+            retention=_duration(spec.watching.retention_seconds),
+            drift=endpoint_pb2.DriftWatch(**asdict(spec.watching.drift)),
         ),
         allowed_loss=spec.allowed_loss,
+        loop=loop_order(spec.loop),
     )
 
 

@@ -12,6 +12,7 @@ from sartor_datasets.manifests import ObjectReference
 from sartor_platform.errors import FieldViolation, IllegalTransition, InvalidArgument
 from sartor_platform.names import pattern
 
+from sartor_deployment.loop import DriftSpec, LoopSpec
 from sartor_deployment.rollout import RolloutSpec
 
 PROJECT = pattern("projects/{project}")
@@ -83,6 +84,12 @@ class WatchingSpec:
 
     sample_share: float = 0.0
     retention_seconds: float = 30 * 86400.0
+    drift: DriftSpec = field(default_factory=DriftSpec)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> WatchingSpec:
+        """From an order; what is not there has its default."""
+        return cls(**{**value, "drift": DriftSpec(**value.get("drift", {}))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,7 @@ class EndpointSpec:
     rollout: RolloutSpec = field(default_factory=RolloutSpec)
     watching: WatchingSpec = field(default_factory=WatchingSpec)
     allowed_loss: float = 0.02
+    loop: LoopSpec = field(default_factory=LoopSpec)
 
     def to_json(self) -> dict[str, Any]:
         """As the order keeps it."""
@@ -110,8 +118,9 @@ class EndpointSpec:
             ParityBounds(**value["parity"]),
             EngineSettings(**value["engine"]),
             RolloutSpec.from_json(value.get("rollout", {})),
-            WatchingSpec(**value.get("watching", {})),
+            WatchingSpec.from_json(value.get("watching", {})),
             value.get("allowed_loss", 0.02),
+            LoopSpec.from_json(value.get("loop", {})),
         )
 
 
@@ -147,7 +156,10 @@ def check_spec(name: str, spec: EndpointSpec) -> None:
             faults.append(
                 FieldViolation(f"endpoint.{path}", f"must be between {least:g} and {most:g}, not {value:g}")
             )
+    watching = spec.watching
     faults += spec.rollout.faults()
+    faults += watching.drift.faults(watching.sample_share)
+    faults += spec.loop.faults(project, watching.drift, watching.sample_share)
     if faults:
         lines = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
         raise InvalidArgument(f"{name} cannot work: {lines}", reason="BAD_ENDPOINT", violations=faults)
@@ -240,3 +252,5 @@ class ModelVersion:
     references: ObjectReference | None
     run: str
     generation: int
+    curation: str = ""
+    """What it was trained on."""

@@ -20,6 +20,7 @@ from sartor_deployment.advice.recommend import STATEMENT
 from sartor_deployment.advice_messages import measured, option_message, requirements
 from sartor_deployment.announcements import decision_message
 from sartor_deployment.api_keys import API_KEY
+from sartor_deployment.loop_service import LoopCalls
 from sartor_deployment.messages import (
     api_key_message,
     endpoint_message,
@@ -47,7 +48,7 @@ _SETTLED = (
 )
 
 
-class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
+class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentServiceServicer):
     """Answers the calls of deployment_service.proto."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -22,7 +22,15 @@ from sartor_evaluation.classifying import (
     rival_task,
 )
 from sartor_evaluation.findings import find
-from sartor_evaluation.gates import Baseline, GateVerdict, Rule, RuleResult, judge, rule_from_json
+from sartor_evaluation.gates import (
+    Baseline,
+    GateVerdict,
+    Rule,
+    RuleResult,
+    judge,
+    nothing_live,
+    rule_from_json,
+)
 from sartor_evaluation.harness.task_files import BadTaskFile
 from sartor_evaluation.items import GENERAL, HELD_OUT, Item
 from sartor_evaluation.metrics.similarity import NoEmbeddings
@@ -242,9 +250,13 @@ def _judge(
     rules = [rule_from_json(rule) for rule in task["rules"]]
     if not rules:
         return None
-    verdict = judge(rules, findings, correction=task.get("correction", "none"))
+    asked = {candidate["id"] for candidate in task["candidates"]}
+    first = [r for r in rules if r.compared_to is Baseline.LIVE and "live" not in asked]
+    others = [rule for rule in rules if rule not in first]
+    verdict = judge(others, findings, correction=task.get("correction", "none"))
     blocked = tuple(_overlap_result(suite, ids) for suite, ids in overlap.items())
-    return GateVerdict(verdict.passed and not blocked, (*verdict.rules, *blocked))
+    passed = (verdict.passed or not others) and not blocked
+    return GateVerdict(passed, (*verdict.rules, *map(nothing_live, first), *blocked))
 
 
 def _overlap_result(suite: str, ids: Sequence[str]) -> RuleResult:

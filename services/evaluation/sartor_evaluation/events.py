@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sartor.common.v1 import object_reference_pb2
 from sartor.curation.v1 import curation_events_pb2
+from sartor.deployment.v1 import deployment_events_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_datasets.manifests import ObjectReference
 from sartor_platform.events import Event
@@ -15,7 +16,7 @@ from sartor_platform.transaction import Transaction
 from sartor_evaluation import usecases
 from sartor_evaluation.resources import BaseModel, Curation, ModelVersion
 
-TOPICS = ("sartor.training.v1", "sartor.curation.v1")
+TOPICS = ("sartor.training.v1", "sartor.curation.v1", "sartor.deployment.v1")
 
 
 def _base_model_ready(tx: Transaction, event: Event) -> None:
@@ -48,10 +49,23 @@ def _curation_succeeded(tx: Transaction, event: Event) -> None:
     usecases.remember_curation(tx, curation)
 
 
+def _revision_promoted(tx: Transaction, event: Event) -> None:
+    message: deployment_events_pb2.RevisionPromoted = event.message
+    usecases.remember_live_version(tx, message.endpoint, message.model_version)
+
+
+def _endpoint_rolled_back(tx: Transaction, event: Event) -> None:
+    message: deployment_events_pb2.EndpointRolledBack = event.message
+    if message.model_version:  # older deployments did not say
+        usecases.remember_live_version(tx, message.endpoint, message.model_version)
+
+
 HANDLERS: Mapping[str, Handler] = {
     "sartor.training.v1.BaseModelReady": _base_model_ready,
     "sartor.training.v1.ModelVersionCreated": _model_version_created,
     "sartor.curation.v1.CurationSucceeded": _curation_succeeded,
+    "sartor.deployment.v1.RevisionPromoted": _revision_promoted,
+    "sartor.deployment.v1.EndpointRolledBack": _endpoint_rolled_back,
 }
 
 

@@ -18,6 +18,7 @@ class Baseline(StrEnum):
     NOTHING = "nothing"
     BASE = "base"
     PROMPTED = "prompted"
+    LIVE = "live"
 
 
 class Bound(StrEnum):
@@ -92,6 +93,12 @@ class Findings(Protocol):
     def failed(self, suite: str, candidate: str) -> int:
         """How many items have no answer."""
         ...
+
+
+def nothing_live(rule: Rule) -> RuleResult:
+    """A rule about the live model, where there is none yet: it is no hindrance to the first one."""
+    why = f"{_subject(rule)}: nothing is live yet, so there is nothing to be worse than"
+    return RuleResult(rule, True, math.nan, None, why)
 
 
 def with_forgetting(rules: Sequence[Rule], general_suite: str) -> list[Rule]:
@@ -236,7 +243,12 @@ def _subject(rule: Rule) -> str:
     title = metrics()[rule.metric].title if rule.metric in metrics() else rule.metric
     where = "" if rule.suite == "held_out" else f" of the {rule.suite} suite"
     part = f" where {rule.slice.replace('=', ' is ')}" if rule.slice else ""
-    against = {"nothing": "", "base": " minus the base model's", "prompted": " minus the best prompt's"}
+    against = {
+        "nothing": "",
+        "base": " minus the base model's",
+        "prompted": " minus the best prompt's",
+        "live": " minus the live model's",
+    }
     return f"{title}{where}{part}{against[rule.compared_to.value]}"
 
 

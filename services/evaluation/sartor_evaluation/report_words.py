@@ -9,6 +9,7 @@ _NAMES = {
     "base": "the base model",
     "prompted": "the base model with its best few-shot prompt",
     "tuned": "the tuned model",
+    "live": "the model that is live",
 }
 
 

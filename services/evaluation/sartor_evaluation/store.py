@@ -271,6 +271,32 @@ def find_model_version(connection: Connection, name: str) -> ModelVersion | None
     )
 
 
+def put_live_version(connection: Connection, endpoint: str, version: str, now: datetime) -> None:
+    """Remember what an endpoint serves from now on."""
+    connection.execute(
+        text(
+            "INSERT INTO live_versions (endpoint, model, version, update_time)"
+            " VALUES (:endpoint, :model, :version, :now) ON CONFLICT (endpoint) DO UPDATE"
+            " SET model = excluded.model, version = excluded.version, update_time = excluded.update_time"
+        ),
+        {
+            "endpoint": endpoint,
+            "model": version.partition("/versions/")[0],
+            "version": version,
+            "now": now,
+        },
+    )
+
+
+def find_live_version(connection: Connection, model: str) -> ModelVersion | None:
+    """The version of a model that went live last, at any of its endpoints."""
+    row = connection.execute(
+        text("SELECT version FROM live_versions WHERE model = :model ORDER BY update_time DESC LIMIT 1"),
+        {"model": model},
+    ).one_or_none()
+    return None if row is None else find_model_version(connection, row.version)
+
+
 def find_curation(connection: Connection, name: str) -> Curation | None:
     """What is known of a curation: from its own event, or from that of a model version trained on it."""
     row = _one(

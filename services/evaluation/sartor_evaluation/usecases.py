@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 
 from sartor_evaluation import announcements, standing, store
 from sartor_evaluation.checks import check_evaluation
+from sartor_evaluation.gates import Baseline
 from sartor_evaluation.names import (
     BASE_MODEL,
     EVALUATION,
@@ -75,14 +76,25 @@ def model_version_created(
             _evaluate_for_gate(tx, gate, spec, version, run, generation)
 
 
+def remember_live_version(tx: Transaction, endpoint: str, model_version: str) -> None:
+    """RevisionPromoted, EndpointRolledBack: gates compare with it."""
+    store.put_live_version(tx.connection, endpoint, model_version, tx.now)
+
+
 def _evaluate_for_gate(
     tx: Transaction, gate: Order, spec: GateSpec, version: ModelVersion, run: str, generation: int
 ) -> None:
-    """The tuned model against the very base it was made from, without and with examples."""
+    """The tuned model against the very base it was made from, without and with examples, and against what is
+    live where a rule says so.
+    """
+    live = None
+    if any(rule.compared_to is Baseline.LIVE for rule in spec.rules):
+        live = store.find_live_version(tx.connection, version.model)
     wanted = EvaluationSpec(
         candidates=(
             Candidate("base", version.base_model, 0),
             Candidate("prompted", version.base_model, SEARCH),
+            *([Candidate("live", live.name, 0)] if live else []),
             Candidate("tuned", version.name, 0),
         ),
         items=ItemSource(curation=version.curation),
@@ -95,6 +107,8 @@ def _evaluate_for_gate(
         version.base_model: PinnedModel(version.base_model_manifest),
         version.name: PinnedModel(version.base_model_manifest, version.manifest),
     }
+    if live:
+        models[live.name] = PinnedModel(live.base_model_manifest, live.manifest)
     _add(
         tx,
         Evaluation(

@@ -185,7 +185,9 @@ class Deployment:
             ),
         )
 
-    def publish_version(self, version: str, adapter: Path) -> str:
+    def publish_version(
+        self, version: str, adapter: Path, *, run: str = "run-1", curation: str = "c0"
+    ) -> str:
         """A trained model version. Returns its name."""
         name = f"{MODEL}/versions/{version}"
         files = tuple(
@@ -215,7 +217,9 @@ class Deployment:
                 model=MODEL,
                 manifest=_proto(self.put("version.json", manifest.to_json())),
                 base_model_manifest=_proto(self.base_manifest),
+                curation=f"projects/{PROJECT}/curations/{curation}",
             ),
+            run,
         )
         return name
 

@@ -197,6 +197,25 @@ def on_their_way(connection: Connection) -> list[str]:
     return list(rows.scalars())
 
 
+def candidates(connection: Connection, endpoint: str) -> list[str]:
+    """Revisions of an endpoint that are on their way to users, the newest first."""
+    query = text(
+        "SELECT name FROM revisions WHERE endpoint = :endpoint AND live_time IS NULL AND state IN"
+        " ('BUILDING', 'STARTING', 'CHECKING', 'CANARY', 'AWAITING_APPROVAL') ORDER BY number DESC"
+    )
+    return list(connection.execute(query, {"endpoint": endpoint}).scalars())
+
+
+def revision_of_version(connection: Connection, endpoint: str, version: str) -> str:
+    """An endpoint's newest revision of a model version, or ""."""
+    query = text(
+        "SELECT name FROM revisions WHERE endpoint = :endpoint AND model_version = :version"
+        " ORDER BY number DESC LIMIT 1"
+    )
+    found = connection.execute(query, {"endpoint": endpoint, "version": version}).one_or_none()
+    return str(found.name) if found is not None else ""
+
+
 def canary_of(connection: Connection, endpoint: str) -> Revision | None:
     """The revision that answers a part of the endpoint's users, or waits for a person; locked."""
     query = (

@@ -28,21 +28,41 @@ def decide(
     Args:
         by: a person; the endpoint's order if empty.
     """
-    decision = Decision(
+    decide_about(
+        tx,
         revision.endpoint,
-        revision.name,
         kind,
-        reason,
         message,
-        by or revision.endpoint,
-        tx.now,
-        figures or {},
+        revision=revision.name,
+        reason=reason,
+        figures=figures,
+        by=by,
+        run=revision.run,
+        generation=revision.generation,
     )
+
+
+def decide_about(
+    tx: Transaction,
+    endpoint: str,
+    kind: DecisionKind,
+    message: str,
+    *,
+    revision: str = "",
+    reason: str = "",
+    figures: Mapping[str, float] | None = None,
+    by: str = "",
+    run: str = "",
+    generation: int = 0,
+) -> None:
+    """The same for a decision about an endpoint, which need not be about one of its revisions."""
+    decision = Decision(endpoint, revision, kind, reason, message, by or endpoint, tx.now, figures or {})
     store.insert_decision(tx, decision)
-    announcements.rollout_decided(tx, decision, revision)
+    announcements.rollout_decided(tx, decision, run, generation)
     log.get().info(
         "deployment.decided",
-        revision=revision.name,
+        endpoint=endpoint,
+        revision=revision,
         kind=kind.value,
         reason=reason,
         message=message,

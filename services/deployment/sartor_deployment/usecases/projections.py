@@ -14,7 +14,12 @@ def remember_base_model(tx: Transaction, name: str, digest: str, manifest: Objec
 
 
 def remember_model_version(
-    tx: Transaction, name: str, model: str, manifest: ObjectReference, base_model_manifest: ObjectReference
+    tx: Transaction,
+    name: str,
+    model: str,
+    manifest: ObjectReference,
+    base_model_manifest: ObjectReference,
+    curation: str,
 ) -> None:
     """On ModelVersionCreated."""
-    store.put_model_version(tx, name, model, manifest, base_model_manifest)
+    store.put_model_version(tx, name, model, manifest, base_model_manifest, curation)

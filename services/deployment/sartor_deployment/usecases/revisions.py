@@ -16,7 +16,7 @@ from sartor_platform.transaction import Transaction
 from sartor_deployment import announcements, store
 from sartor_deployment.resources import ENDPOINT, MODEL_VERSION, MOVES, EndpointSpec, Parity, Revision, State
 from sartor_deployment.rollout import DecisionKind
-from sartor_deployment.usecases import decisions
+from sartor_deployment.usecases import adaptations, decisions
 
 BUILD = "build"
 PARITY = "parity"
@@ -33,6 +33,7 @@ def deploy_approved(
         deploy(tx, name, version, references, run, generation)
         for name in store.endpoints_of(tx.connection, model)
     ]
+    adaptations.approved(tx, run, version)
     return [name for name in made if name]
 
 
@@ -190,6 +191,7 @@ def promote(tx: Transaction, revision: Revision) -> None:
         + (f" instead of {endpoint.live_revision}" if endpoint.live_revision else ""),
         figures=decisions.parity_figures(revision.parity),
     )
+    adaptations.revision_settled(tx, revision, State.LIVE, "", "")
     _wake_agents(tx)
     log.get().info(
         "deployment.promoted", revision=revision.name, previous=endpoint.live_revision, run=revision.run
@@ -212,6 +214,7 @@ def reject(
     )
     decisions.decide(tx, revision, DecisionKind.REJECTED, message, reason=reason, figures=figures, by=by)
     announcements.revision_rejected(tx, replace(revision, error_reason=reason, error_message=message))
+    adaptations.revision_settled(tx, revision, State.REJECTED, reason, message)
     _wake_agents(tx)
     log.get().warning(
         "deployment.rejected", revision=revision.name, reason=reason, message=message, run=revision.run

@@ -16,7 +16,7 @@ from sartor_deployment import store
 from sartor_deployment.resources import REVISION, Revision, State
 from sartor_deployment.rollout import Approval, DecisionKind, Verdict, judge
 from sartor_deployment.store import Traffic
-from sartor_deployment.usecases import endpoints, revisions
+from sartor_deployment.usecases import endpoints, loop, revisions
 from sartor_deployment.usecases.decisions import decide
 
 
@@ -35,6 +35,8 @@ def begin(tx: Transaction, revision: Revision) -> None:
         if older.name == revision.name:
             return
     rollout = revision.spec.rollout
+    if _asked_because_paused(tx, revision):
+        return
     if rollout.approval is Approval.BEFORE_CANARY and not revision.approved_by:
         _ask(tx, revision, "the project file asks for a person's approval before users are served", "ORDERED")
     elif rollout.canary.steps and endpoint.live_revision:
@@ -94,6 +96,8 @@ def tick(tx: Transaction) -> None:
 
 def finish(tx: Transaction, revision: Revision) -> None:
     """Nothing but a person may stand between it and all users."""
+    if _asked_because_paused(tx, revision):
+        return
     if revision.spec.rollout.approval is Approval.BEFORE_PROMOTION and not revision.approved_by:
         _ask(
             tx,
@@ -103,6 +107,14 @@ def finish(tx: Transaction, revision: Revision) -> None:
         )
     else:
         revisions.promote(tx, revision)
+
+
+def _asked_because_paused(tx: Transaction, revision: Revision) -> bool:
+    """While the brake is pulled, nothing that the loop made goes on without a person."""
+    by = "" if revision.approved_by else loop.braked(tx.connection, revision.endpoint, revision.run)
+    if by:
+        _ask(tx, revision, f"{by} paused the loop that made it", "LOOP_PAUSED")
+    return bool(by)
 
 
 def _ask(tx: Transaction, revision: Revision, message: str, reason: str) -> None:

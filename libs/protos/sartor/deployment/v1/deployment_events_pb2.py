@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from sartor.deployment.v1 import endpoint_pb2 as sartor_dot_deployment_dot_v1_dot_endpoint__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sartor/deployment/v1/deployment_events.proto\x12\x14sartor.deployment.v1\x1a#sartor/deployment/v1/endpoint.proto\"\x9c\x01\n\x10RevisionPromoted\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x32\n\x06parity\x18\x04 \x01(\x0b\x32\".sartor.deployment.v1.ParityResult\x12\x19\n\x11previous_revision\x18\x05 \x01(\t\"\xa2\x01\n\x10RevisionRejected\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x32\n\x06parity\x18\x06 \x01(\x0b\x32\".sartor.deployment.v1.ParityResult\"R\n\x12\x45ndpointRolledBack\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\t\x12\x13\n\x0bto_revision\x18\x03 \x01(\t\"B\n\x0eRolloutDecided\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.sartor.deployment.v1.Decisionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sartor/deployment/v1/deployment_events.proto\x12\x14sartor.deployment.v1\x1a#sartor/deployment/v1/endpoint.proto\"\x9c\x01\n\x10RevisionPromoted\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x32\n\x06parity\x18\x04 \x01(\x0b\x32\".sartor.deployment.v1.ParityResult\x12\x19\n\x11previous_revision\x18\x05 \x01(\t\"\xa2\x01\n\x10RevisionRejected\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x32\n\x06parity\x18\x06 \x01(\x0b\x32\".sartor.deployment.v1.ParityResult\"i\n\x12\x45ndpointRolledBack\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x15\n\rfrom_revision\x18\x02 \x01(\t\x12\x13\n\x0bto_revision\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"B\n\x0eRolloutDecided\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.sartor.deployment.v1.Decision\"h\n\x13RetrainingRequested\x12\x12\n\nadaptation\x18\x01 \x01(\t\x12\x15\n\rtraining_plan\x18\x02 \x01(\t\x12\x10\n\x08\x63uration\x18\x03 \x01(\t\x12\x14\n\x0clive_version\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVISIONREJECTED']._serialized_start=267
   _globals['_REVISIONREJECTED']._serialized_end=429
   _globals['_ENDPOINTROLLEDBACK']._serialized_start=431
-  _globals['_ENDPOINTROLLEDBACK']._serialized_end=513
-  _globals['_ROLLOUTDECIDED']._serialized_start=515
-  _globals['_ROLLOUTDECIDED']._serialized_end=581
+  _globals['_ENDPOINTROLLEDBACK']._serialized_end=536
+  _globals['_ROLLOUTDECIDED']._serialized_start=538
+  _globals['_ROLLOUTDECIDED']._serialized_end=604
+  _globals['_RETRAININGREQUESTED']._serialized_start=606
+  _globals['_RETRAININGREQUESTED']._serialized_end=710
 # @@protoc_insertion_point(module_scope)

@@ -110,22 +110,26 @@ class EndpointRolledBack(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     FROM_REVISION_FIELD_NUMBER: _builtins.int
     TO_REVISION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """"projects/{project}/endpoints/{endpoint}"."""
     from_revision: _builtins.str
     """The revision that was taken back."""
     to_revision: _builtins.str
     """The revision that is live again."""
+    model_version: _builtins.str
+    """What it serves."""
     def __init__(
         self,
         *,
         endpoint: _builtins.str = ...,
         from_revision: _builtins.str = ...,
         to_revision: _builtins.str = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "from_revision", b"from_revision", "to_revision", b"to_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "from_revision", b"from_revision", "model_version", b"model_version", "to_revision", b"to_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,3 +158,37 @@ class RolloutDecided(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RolloutDecided: _TypeAlias = RolloutDecided  # noqa: Y015
+
+@_typing.final
+class RetrainingRequested(_message.Message):
+    """A loop wants a training plan to make a version. Subject: the plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADAPTATION_FIELD_NUMBER: _builtins.int
+    TRAINING_PLAN_FIELD_NUMBER: _builtins.int
+    CURATION_FIELD_NUMBER: _builtins.int
+    LIVE_VERSION_FIELD_NUMBER: _builtins.int
+    adaptation: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}/adaptations/{adaptation}"."""
+    training_plan: _builtins.str
+    """"projects/{project}/trainingPlans/{plan}"."""
+    curation: _builtins.str
+    """"projects/{project}/curations/{curation}": its data."""
+    live_version: _builtins.str
+    """What is live now: where a recipe says `start_from: live`, training begins with it. Empty: nothing is."""
+    def __init__(
+        self,
+        *,
+        adaptation: _builtins.str = ...,
+        training_plan: _builtins.str = ...,
+        curation: _builtins.str = ...,
+        live_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adaptation", b"adaptation", "curation", b"curation", "live_version", b"live_version", "training_plan", b"training_plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrainingRequested: _TypeAlias = RetrainingRequested  # noqa: Y015

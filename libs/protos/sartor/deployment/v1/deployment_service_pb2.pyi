@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from sartor.deployment.v1 import advice_pb2 as _advice_pb2
 from sartor.deployment.v1 import api_key_pb2 as _api_key_pb2
 from sartor.deployment.v1 import endpoint_pb2 as _endpoint_pb2
+from sartor.deployment.v1 import loop_pb2 as _loop_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -823,3 +824,223 @@ class RenderedFile(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenderedFile: _TypeAlias = RenderedFile  # noqa: Y015
+
+@_typing.final
+class ListDriftWindowsRequest(_message.Message):
+    """Request of ListDriftWindows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    page_size: _builtins.int
+    """Most items of the answer; 0 is 50, more than 1000 is 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDriftWindowsRequest: _TypeAlias = ListDriftWindowsRequest  # noqa: Y015
+
+@_typing.final
+class ListDriftWindowsResponse(_message.Message):
+    """Answer of ListDriftWindows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRIFT_WINDOWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def drift_windows(self) -> _containers.RepeatedCompositeFieldContainer[_loop_pb2.DriftWindow]:
+        """The items of this page."""
+
+    def __init__(
+        self,
+        *,
+        drift_windows: _abc.Iterable[_loop_pb2.DriftWindow] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_windows", b"drift_windows", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDriftWindowsResponse: _TypeAlias = ListDriftWindowsResponse  # noqa: Y015
+
+@_typing.final
+class GetLoopRequest(_message.Message):
+    """Request of GetLoop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLoopRequest: _TypeAlias = GetLoopRequest  # noqa: Y015
+
+@_typing.final
+class PauseLoopRequest(_message.Message):
+    """Request of PauseLoop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    message: _builtins.str
+    """Why, for those who read it later."""
+    request_id: _builtins.str
+    """UUID4; the same id with the same body returns the first answer."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        message: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseLoopRequest: _TypeAlias = PauseLoopRequest  # noqa: Y015
+
+@_typing.final
+class ResumeLoopRequest(_message.Message):
+    """Request of ResumeLoop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    request_id: _builtins.str
+    """UUID4; the same id with the same body returns the first answer."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeLoopRequest: _TypeAlias = ResumeLoopRequest  # noqa: Y015
+
+@_typing.final
+class StartAdaptationRequest(_message.Message):
+    """Request of StartAdaptation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    request_id: _builtins.str
+    """UUID4; the same id with the same body returns the first answer."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAdaptationRequest: _TypeAlias = StartAdaptationRequest  # noqa: Y015
+
+@_typing.final
+class ListAdaptationsRequest(_message.Message):
+    """Request of ListAdaptations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    page_size: _builtins.int
+    """Most items of the answer; 0 is 50, more than 1000 is 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdaptationsRequest: _TypeAlias = ListAdaptationsRequest  # noqa: Y015
+
+@_typing.final
+class ListAdaptationsResponse(_message.Message):
+    """Answer of ListAdaptations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADAPTATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def adaptations(self) -> _containers.RepeatedCompositeFieldContainer[_loop_pb2.Adaptation]:
+        """The items of this page."""
+
+    def __init__(
+        self,
+        *,
+        adaptations: _abc.Iterable[_loop_pb2.Adaptation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adaptations", b"adaptations", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdaptationsResponse: _TypeAlias = ListAdaptationsResponse  # noqa: Y015

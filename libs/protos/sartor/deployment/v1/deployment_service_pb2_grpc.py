@@ -6,6 +6,7 @@ import warnings
 from sartor.deployment.v1 import api_key_pb2 as sartor_dot_deployment_dot_v1_dot_api__key__pb2
 from sartor.deployment.v1 import deployment_service_pb2 as sartor_dot_deployment_dot_v1_dot_deployment__service__pb2
 from sartor.deployment.v1 import endpoint_pb2 as sartor_dot_deployment_dot_v1_dot_endpoint__pb2
+from sartor.deployment.v1 import loop_pb2 as sartor_dot_deployment_dot_v1_dot_loop__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -126,6 +127,36 @@ class DeploymentServiceStub:
                 '/sartor.deployment.v1.DeploymentService/SummarizeTraffic',
                 request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficRequest.SerializeToString,
                 response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficResponse.FromString,
+                _registered_method=True)
+        self.ListDriftWindows = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/ListDriftWindows',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDriftWindowsRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDriftWindowsResponse.FromString,
+                _registered_method=True)
+        self.GetLoop = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/GetLoop',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.GetLoopRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.FromString,
+                _registered_method=True)
+        self.PauseLoop = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/PauseLoop',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.PauseLoopRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.FromString,
+                _registered_method=True)
+        self.ResumeLoop = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/ResumeLoop',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ResumeLoopRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.FromString,
+                _registered_method=True)
+        self.StartAdaptation = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/StartAdaptation',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.StartAdaptationRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.Adaptation.FromString,
+                _registered_method=True)
+        self.ListAdaptations = channel.unary_unary(
+                '/sartor.deployment.v1.DeploymentService/ListAdaptations',
+                request_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListAdaptationsRequest.SerializeToString,
+                response_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListAdaptationsResponse.FromString,
                 _registered_method=True)
 
 
@@ -259,6 +290,48 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDriftWindows(self, request, context):
+        """Lists the windows that were compared for drift, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLoop(self, request, context):
+        """Shows how an endpoint's loop stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseLoop(self, request, context):
+        """Pulls the brake: no adaptation begins or goes on to training, and none reaches users without a person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeLoop(self, request, context):
+        """Lets the loop go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartAdaptation(self, request, context):
+        """Begins an adaptation by hand; cool-down does not hold it, the budget does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdaptations(self, request, context):
+        """Lists an endpoint's adaptations, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeploymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -351,6 +424,36 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.SummarizeTraffic,
                     request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficRequest.FromString,
                     response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficResponse.SerializeToString,
+            ),
+            'ListDriftWindows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDriftWindows,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDriftWindowsRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDriftWindowsResponse.SerializeToString,
+            ),
+            'GetLoop': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLoop,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.GetLoopRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.SerializeToString,
+            ),
+            'PauseLoop': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseLoop,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.PauseLoopRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.SerializeToString,
+            ),
+            'ResumeLoop': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeLoop,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ResumeLoopRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.SerializeToString,
+            ),
+            'StartAdaptation': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartAdaptation,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.StartAdaptationRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_loop__pb2.Adaptation.SerializeToString,
+            ),
+            'ListAdaptations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdaptations,
+                    request_deserializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListAdaptationsRequest.FromString,
+                    response_serializer=sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListAdaptationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -840,6 +943,168 @@ class DeploymentService:
             '/sartor.deployment.v1.DeploymentService/SummarizeTraffic',
             sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficRequest.SerializeToString,
             sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.SummarizeTrafficResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDriftWindows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/ListDriftWindows',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDriftWindowsRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListDriftWindowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLoop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/GetLoop',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.GetLoopRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseLoop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/PauseLoop',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.PauseLoopRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeLoop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/ResumeLoop',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ResumeLoopRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_loop__pb2.LoopStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartAdaptation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/StartAdaptation',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.StartAdaptationRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_loop__pb2.Adaptation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdaptations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.deployment.v1.DeploymentService/ListAdaptations',
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListAdaptationsRequest.SerializeToString,
+            sartor_dot_deployment_dot_v1_dot_deployment__service__pb2.ListAdaptationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

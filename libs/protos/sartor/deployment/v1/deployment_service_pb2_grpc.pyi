@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from sartor.deployment.v1 import api_key_pb2 as _api_key_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as _deployment_service_pb2
 from sartor.deployment.v1 import endpoint_pb2 as _endpoint_pb2
+from sartor.deployment.v1 import loop_pb2 as _loop_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -71,6 +72,18 @@ class DeploymentServiceStub:
     """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
     SummarizeTraffic: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]
     """Sums up what gateways saw of an endpoint."""
+    ListDriftWindows: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDriftWindowsRequest, _deployment_service_pb2.ListDriftWindowsResponse]
+    """Lists the windows that were compared for drift, newest first."""
+    GetLoop: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.GetLoopRequest, _loop_pb2.LoopStatus]
+    """Shows how an endpoint's loop stands."""
+    PauseLoop: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.PauseLoopRequest, _loop_pb2.LoopStatus]
+    """Pulls the brake: no adaptation begins or goes on to training, and none reaches users without a person."""
+    ResumeLoop: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ResumeLoopRequest, _loop_pb2.LoopStatus]
+    """Lets the loop go on."""
+    StartAdaptation: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.StartAdaptationRequest, _loop_pb2.Adaptation]
+    """Begins an adaptation by hand; cool-down does not hold it, the budget does."""
+    ListAdaptations: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListAdaptationsRequest, _deployment_service_pb2.ListAdaptationsResponse]
+    """Lists an endpoint's adaptations, newest first."""
 
 @_typing.type_check_only
 class DeploymentServiceAsyncStub(DeploymentServiceStub):
@@ -113,6 +126,18 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
     SummarizeTraffic: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]  # type: ignore[assignment]
     """Sums up what gateways saw of an endpoint."""
+    ListDriftWindows: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDriftWindowsRequest, _deployment_service_pb2.ListDriftWindowsResponse]  # type: ignore[assignment]
+    """Lists the windows that were compared for drift, newest first."""
+    GetLoop: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.GetLoopRequest, _loop_pb2.LoopStatus]  # type: ignore[assignment]
+    """Shows how an endpoint's loop stands."""
+    PauseLoop: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.PauseLoopRequest, _loop_pb2.LoopStatus]  # type: ignore[assignment]
+    """Pulls the brake: no adaptation begins or goes on to training, and none reaches users without a person."""
+    ResumeLoop: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ResumeLoopRequest, _loop_pb2.LoopStatus]  # type: ignore[assignment]
+    """Lets the loop go on."""
+    StartAdaptation: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.StartAdaptationRequest, _loop_pb2.Adaptation]  # type: ignore[assignment]
+    """Begins an adaptation by hand; cool-down does not hold it, the budget does."""
+    ListAdaptations: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListAdaptationsRequest, _deployment_service_pb2.ListAdaptationsResponse]  # type: ignore[assignment]
+    """Lists an endpoint's adaptations, newest first."""
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Builds, checks, serves and takes back revisions of endpoints."""
@@ -260,5 +285,53 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.SummarizeTrafficResponse, _abc.Awaitable[_deployment_service_pb2.SummarizeTrafficResponse]]:
         """Sums up what gateways saw of an endpoint."""
+
+    @_abc_1.abstractmethod
+    def ListDriftWindows(
+        self,
+        request: _deployment_service_pb2.ListDriftWindowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.ListDriftWindowsResponse, _abc.Awaitable[_deployment_service_pb2.ListDriftWindowsResponse]]:
+        """Lists the windows that were compared for drift, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetLoop(
+        self,
+        request: _deployment_service_pb2.GetLoopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_loop_pb2.LoopStatus, _abc.Awaitable[_loop_pb2.LoopStatus]]:
+        """Shows how an endpoint's loop stands."""
+
+    @_abc_1.abstractmethod
+    def PauseLoop(
+        self,
+        request: _deployment_service_pb2.PauseLoopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_loop_pb2.LoopStatus, _abc.Awaitable[_loop_pb2.LoopStatus]]:
+        """Pulls the brake: no adaptation begins or goes on to training, and none reaches users without a person."""
+
+    @_abc_1.abstractmethod
+    def ResumeLoop(
+        self,
+        request: _deployment_service_pb2.ResumeLoopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_loop_pb2.LoopStatus, _abc.Awaitable[_loop_pb2.LoopStatus]]:
+        """Lets the loop go on."""
+
+    @_abc_1.abstractmethod
+    def StartAdaptation(
+        self,
+        request: _deployment_service_pb2.StartAdaptationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_loop_pb2.Adaptation, _abc.Awaitable[_loop_pb2.Adaptation]]:
+        """Begins an adaptation by hand; cool-down does not hold it, the budget does."""
+
+    @_abc_1.abstractmethod
+    def ListAdaptations(
+        self,
+        request: _deployment_service_pb2.ListAdaptationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.ListAdaptationsResponse, _abc.Awaitable[_deployment_service_pb2.ListAdaptationsResponse]]:
+        """Lists an endpoint's adaptations, newest first."""
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

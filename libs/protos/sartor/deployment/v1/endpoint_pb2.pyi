@@ -170,6 +170,22 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """It goes no further."""
     DECISION_KIND_ROLLED_BACK: _DecisionKind.ValueType  # 9
     """The revision before it answers again."""
+    DECISION_KIND_DRIFT_FOUND: _DecisionKind.ValueType  # 10
+    """Requests, answers or feedback are not as they were."""
+    DECISION_KIND_ADAPTATION_BEGUN: _DecisionKind.ValueType  # 11
+    """The loop tunes the model again."""
+    DECISION_KIND_ADAPTATION_HELD: _DecisionKind.ValueType  # 12
+    """It would, but must not yet."""
+    DECISION_KIND_ADAPTATION_ADVANCED: _DecisionKind.ValueType  # 13
+    """A stage of it is done."""
+    DECISION_KIND_ADAPTATION_PROMOTED: _DecisionKind.ValueType  # 14
+    """Its model is live."""
+    DECISION_KIND_ADAPTATION_ENDED: _DecisionKind.ValueType  # 15
+    """It ended without a live model."""
+    DECISION_KIND_LOOP_PAUSED: _DecisionKind.ValueType  # 16
+    """A person pulled the brake."""
+    DECISION_KIND_LOOP_RESUMED: _DecisionKind.ValueType  # 17
+    """A person let it go on."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """What a decision was."""
@@ -194,6 +210,22 @@ DECISION_KIND_REJECTED: DecisionKind.ValueType  # 8
 """It goes no further."""
 DECISION_KIND_ROLLED_BACK: DecisionKind.ValueType  # 9
 """The revision before it answers again."""
+DECISION_KIND_DRIFT_FOUND: DecisionKind.ValueType  # 10
+"""Requests, answers or feedback are not as they were."""
+DECISION_KIND_ADAPTATION_BEGUN: DecisionKind.ValueType  # 11
+"""The loop tunes the model again."""
+DECISION_KIND_ADAPTATION_HELD: DecisionKind.ValueType  # 12
+"""It would, but must not yet."""
+DECISION_KIND_ADAPTATION_ADVANCED: DecisionKind.ValueType  # 13
+"""A stage of it is done."""
+DECISION_KIND_ADAPTATION_PROMOTED: DecisionKind.ValueType  # 14
+"""Its model is live."""
+DECISION_KIND_ADAPTATION_ENDED: DecisionKind.ValueType  # 15
+"""It ended without a live model."""
+DECISION_KIND_LOOP_PAUSED: DecisionKind.ValueType  # 16
+"""A person pulled the brake."""
+DECISION_KIND_LOOP_RESUMED: DecisionKind.ValueType  # 17
+"""A person let it go on."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
@@ -415,6 +447,36 @@ class Rollout(_message.Message):
 Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
 
 @_typing.final
+class DriftWatch(_message.Message):
+    """When sampled requests are compared with those that the live revision met first. Needs a `sample_share`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    FALSE_ALARM_RATE_FIELD_NUMBER: _builtins.int
+    window: _builtins.int
+    """Sampled requests of a window; 0: no drift is looked for."""
+    reference: _builtins.int
+    """Sampled requests since the live revision went live that windows are compared with; 0 is twice the window."""
+    false_alarm_rate: _builtins.float
+    """Chance that a window in which nothing drifts is reported, all signals together; 0 is the default, 0.008."""
+    def __init__(
+        self,
+        *,
+        window: _builtins.int = ...,
+        reference: _builtins.int = ...,
+        false_alarm_rate: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["false_alarm_rate", b"false_alarm_rate", "reference", b"reference", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftWatch: _TypeAlias = DriftWatch  # noqa: Y015
+
+@_typing.final
 class Watching(_message.Message):
     """What is kept of requests. Always without consequence for the answer."""
 
@@ -422,25 +484,135 @@ class Watching(_message.Message):
 
     SAMPLE_SHARE_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
     sample_share: _builtins.float
     """Share of requests whose question and answer are kept, masked; 0: none."""
     @_builtins.property
     def retention(self) -> _duration_pb2.Duration:
         """How long requests, samples and feedback are kept; unset is 30 days."""
 
+    @_builtins.property
+    def drift(self) -> Global___DriftWatch:
+        """Whether they are looked at for drift."""
+
     def __init__(
         self,
         *,
         sample_share: _builtins.float = ...,
         retention: _duration_pb2.Duration | None = ...,
+        drift: Global___DriftWatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention", "sample_share", b"sample_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "retention", b"retention", "sample_share", b"sample_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Watching: _TypeAlias = Watching  # noqa: Y015
+
+@_typing.final
+class LoopBudget(_message.Message):
+    """What adaptations may take in a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    TRAINING_TIME_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """Most adaptations; 0 is the default, 4."""
+    @_builtins.property
+    def training_time(self) -> _duration_pb2.Duration:
+        """Most time that their trainings may take in all, from the request to the result; unset is 24 hours."""
+
+    @_builtins.property
+    def period(self) -> _duration_pb2.Duration:
+        """The period; unset is 7 days."""
+
+    def __init__(
+        self,
+        *,
+        runs: _builtins.int = ...,
+        training_time: _duration_pb2.Duration | None = ...,
+        period: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "training_time", b"training_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "runs", b"runs", "training_time", b"training_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoopBudget: _TypeAlias = LoopBudget  # noqa: Y015
+
+@_typing.final
+class Loop(_message.Message):
+    """When the endpoint's model is tuned again, and from what."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_PLAN_FIELD_NUMBER: _builtins.int
+    CURATION_POLICY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    ON_DRIFT_FIELD_NUMBER: _builtins.int
+    MIN_CORRECTIONS_FIELD_NUMBER: _builtins.int
+    MIN_NEW_RECORDS_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    COOL_DOWN_FIELD_NUMBER: _builtins.int
+    STAGE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    training_plan: _builtins.str
+    """"projects/{project}/trainingPlans/{plan}": how. Empty: there is no loop. Its trigger should be LOOP."""
+    curation_policy: _builtins.str
+    """"projects/{project}/curationPolicies/{policy}": whose curations are trained on."""
+    source: _builtins.str
+    """"projects/{project}/sources/{source}": where corrected answers go, as rows {"id", "messages"}."""
+    dataset: _builtins.str
+    """"projects/{project}/datasets/{dataset}": of that source."""
+    on_drift: _builtins.bool
+    """Found drift begins an adaptation."""
+    min_corrections: _builtins.int
+    """So many corrected answers do; 0: they never do, but go along with the next one."""
+    min_new_records: _builtins.int
+    """So many more training records than what is live was trained on do; 0: never."""
+    @_builtins.property
+    def every(self) -> _duration_pb2.Duration:
+        """So much time since the last one does; unset: never."""
+
+    @_builtins.property
+    def budget(self) -> Global___LoopBudget:
+        """What adaptations may take."""
+
+    @_builtins.property
+    def cool_down(self) -> _duration_pb2.Duration:
+        """Least time between the end of one and the beginning of the next; unset is an hour."""
+
+    @_builtins.property
+    def stage_timeout(self) -> _duration_pb2.Duration:
+        """A stage that says nothing for so long has failed; unset is 24 hours."""
+
+    def __init__(
+        self,
+        *,
+        training_plan: _builtins.str = ...,
+        curation_policy: _builtins.str = ...,
+        source: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        on_drift: _builtins.bool = ...,
+        min_corrections: _builtins.int = ...,
+        min_new_records: _builtins.int = ...,
+        every: _duration_pb2.Duration | None = ...,
+        budget: Global___LoopBudget | None = ...,
+        cool_down: _duration_pb2.Duration | None = ...,
+        stage_timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cool_down", b"cool_down", "every", b"every", "stage_timeout", b"stage_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cool_down", b"cool_down", "curation_policy", b"curation_policy", "dataset", b"dataset", "every", b"every", "min_corrections", b"min_corrections", "min_new_records", b"min_new_records", "on_drift", b"on_drift", "source", b"source", "stage_timeout", b"stage_timeout", "training_plan", b"training_plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Loop: _TypeAlias = Loop  # noqa: Y015
 
 @_typing.final
 class WeightsVariant(_message.Message):
@@ -510,6 +682,7 @@ class Endpoint(_message.Message):
     ROLLOUT_FIELD_NUMBER: _builtins.int
     WATCHING_FIELD_NUMBER: _builtins.int
     ALLOWED_LOSS_FIELD_NUMBER: _builtins.int
+    LOOP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/endpoints/{endpoint}"."""
     model: _builtins.str
@@ -544,6 +717,10 @@ class Endpoint(_message.Message):
     def watching(self) -> Global___Watching:
         """What is kept of its requests."""
 
+    @_builtins.property
+    def loop(self) -> Global___Loop:
+        """When its model is tuned again."""
+
     def __init__(
         self,
         *,
@@ -559,10 +736,11 @@ class Endpoint(_message.Message):
         rollout: Global___Rollout | None = ...,
         watching: Global___Watching | None = ...,
         allowed_loss: _builtins.float = ...,
+        loop: Global___Loop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "order", b"order", "parity", b"parity", "rollout", b"rollout", "watching", b"watching"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "loop", b"loop", "order", b"order", "parity", b"parity", "rollout", b"rollout", "watching", b"watching"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_loss", b"allowed_loss", "engine", b"engine", "live_revision", b"live_revision", "model", b"model", "name", b"name", "order", b"order", "parity", b"parity", "previous_revision", b"previous_revision", "quantization", b"quantization", "rollout", b"rollout", "url", b"url", "watching", b"watching"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_loss", b"allowed_loss", "engine", b"engine", "live_revision", b"live_revision", "loop", b"loop", "model", b"model", "name", b"name", "order", b"order", "parity", b"parity", "previous_revision", b"previous_revision", "quantization", b"quantization", "rollout", b"rollout", "url", b"url", "watching", b"watching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -739,7 +917,7 @@ class Decision(_message.Message):
     endpoint: _builtins.str
     """"projects/{project}/endpoints/{endpoint}"."""
     revision: _builtins.str
-    """The revision."""
+    """The revision; empty where the decision is about the endpoint."""
     kind: Global___DecisionKind.ValueType
     """What was decided."""
     reason: _builtins.str

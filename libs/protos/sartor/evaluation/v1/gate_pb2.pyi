@@ -34,6 +34,10 @@ class _BaselineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Baseline.Val
     """The base model without examples: the bounds hold for the paired difference."""
     BASELINE_PROMPTED: _Baseline.ValueType  # 3
     """The base model with its best few-shot prompt: the bounds hold for the paired difference."""
+    BASELINE_LIVE: _Baseline.ValueType  # 4
+    """What an endpoint of the model serves now, on items that neither was trained on: the bounds hold for the paired
+    difference. While nothing is live such a rule passes.
+    """
 
 class Baseline(_Baseline, metaclass=_BaselineEnumTypeWrapper):
     """With what a rule compares the new version."""
@@ -46,6 +50,10 @@ BASELINE_BASE: Baseline.ValueType  # 2
 """The base model without examples: the bounds hold for the paired difference."""
 BASELINE_PROMPTED: Baseline.ValueType  # 3
 """The base model with its best few-shot prompt: the bounds hold for the paired difference."""
+BASELINE_LIVE: Baseline.ValueType  # 4
+"""What an endpoint of the model serves now, on items that neither was trained on: the bounds hold for the paired
+difference. While nothing is live such a rule passes.
+"""
 Global___Baseline: _TypeAlias = Baseline  # noqa: Y015
 
 class _Bound:

@@ -1,0 +1,310 @@
+"""The closed loop at the running service: corrections and drift lead to a new live revision.
+
+Training and evaluation are played by the events they publish; everything of deployment is real.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import psycopg
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from kafka import KafkaConsumer
+from sartor.curation.v1 import curation_events_pb2
+from sartor.deployment.v1 import deployment_service_pb2 as api
+from sartor.deployment.v1 import endpoint_pb2, loop_pb2
+from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2, gate_pb2
+from sartor.training.v1 import training_events_pb2
+
+from tests.integration.deployment.conftest import ENDPOINT, MODEL, PROJECT, Deployment, eventually
+
+PLAN = f"projects/{PROJECT}/trainingPlans/plan"
+POLICY = f"projects/{PROJECT}/curationPolicies/policy"
+SOURCE = f"projects/{PROJECT}/sources/feedback"
+DATASET = f"projects/{PROJECT}/datasets/tickets"
+STATE = loop_pb2.AdaptationState.Name
+
+
+@pytest.fixture(scope="module")
+def live(deployment: Deployment, adapters: Sequence[Path]) -> str:
+    """The first version, live, trained on the first curation."""
+    order(deployment)
+    version = deployment.publish_version("v1", adapters[0])
+    deployment.approve(version, adapters[0])
+    assert deployment.settled(version).state == endpoint_pb2.REVISION_STATE_LIVE
+    curate(deployment, "c0", "run-of-the-first", 40)
+    return version
+
+
+@pytest.fixture(scope="module")
+def data_events(deployment: Deployment) -> Iterator[KafkaConsumer]:
+    """What deployment sends to ingestion."""
+    consumer = KafkaConsumer(
+        "sartor.data",
+        bootstrap_servers=deployment.environment["SARTOR_KAFKA_BOOTSTRAP_SERVERS"],
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        group_id=None,
+    )
+    yield consumer
+    consumer.close()
+
+
+def order(deployment: Deployment, **changes: Any) -> None:
+    """Order the endpoint with a loop that corrections begin."""
+    loop = {
+        "min_corrections": 2,
+        "cool_down": Duration(),
+        "budget": endpoint_pb2.LoopBudget(runs=50),
+        **changes,
+    }
+    deployment.client.ApplyEndpoint(
+        api.ApplyEndpointRequest(
+            endpoint=endpoint_pb2.Endpoint(
+                name=ENDPOINT,
+                model=MODEL,
+                parity=endpoint_pb2.ParityBounds(loss_margin=0.05, top1_agreement=0.85),
+                engine=endpoint_pb2.EngineSettings(context_length=256, slots=2, threads=1),
+                watching=endpoint_pb2.Watching(
+                    sample_share=1, drift=endpoint_pb2.DriftWatch(window=20, reference=20)
+                ),
+                loop=endpoint_pb2.Loop(
+                    training_plan=PLAN, curation_policy=POLICY, source=SOURCE, dataset=DATASET, **loop
+                ),
+            )
+        )
+    )
+
+
+def curate(deployment: Deployment, name: str, run: str, records: int) -> None:
+    """What curation says when it has done a snapshot."""
+    deployment.publish(
+        "sartor.curation.v1",
+        curation_events_pb2.CurationSucceeded(
+            curation=f"projects/{PROJECT}/curations/{name}",
+            policy=POLICY,
+            standing_order=POLICY,
+            kept_by_split={"train": records},
+        ),
+        run,
+    )
+
+
+def ask(deployment: Deployment, question: str) -> str:
+    """A user's request; the answer's id."""
+    body = {"model": "support", "messages": [{"role": "user", "content": question}], "max_tokens": 4}
+    answer = httpx.post(f"{deployment.gateway_url}/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return str(answer.headers["x-request-id"])
+
+
+def correct(deployment: Deployment, request: str, text: str) -> None:
+    """The user says what the answer should have been, once the answer is known."""
+
+    def sent() -> bool:
+        body = {"request_id": request, "thumbs": "down", "correction": text}
+        return httpx.post(f"{deployment.gateway_url}/feedback", json=body).status_code == 201
+
+    eventually(sent, "the feedback is kept")
+
+
+def current(deployment: Deployment) -> loop_pb2.Adaptation:
+    """The newest adaptation."""
+    request = api.ListAdaptationsRequest(parent=ENDPOINT, page_size=1)
+    found = deployment.client.ListAdaptations(request).adaptations
+    return found[0] if found else loop_pb2.Adaptation()
+
+
+def in_state(deployment: Deployment, state: str, but_not: str = "") -> loop_pb2.Adaptation:
+    """The newest adaptation, once it is in this state."""
+
+    def look() -> loop_pb2.Adaptation | None:
+        found = current(deployment)
+        if found.name == but_not or STATE(found.state) != f"ADAPTATION_STATE_{state}":
+            return None
+        return found
+
+    return eventually(look, f"the adaptation is {state}")
+
+
+def retraining(deployment: Deployment, adaptation: str) -> dict[str, Any]:
+    """The RetrainingRequested of an adaptation."""
+
+    def look() -> dict[str, Any] | None:
+        for batch in deployment.events.poll(timeout_ms=200).values():
+            for record in batch:
+                deployment.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
+        kind = "sartor.deployment.v1.RetrainingRequested"
+        return next(
+            (data for type_, data in deployment.seen if type_ == kind and data["adaptation"] == adaptation),
+            None,
+        )
+
+    return eventually(look, f"training of {adaptation} is asked for")
+
+
+def decisions(deployment: Deployment) -> list[tuple[str, str]]:
+    """Kind and reason of the endpoint's decisions, newest first."""
+    found = deployment.client.ListDecisions(api.ListDecisionsRequest(parent=ENDPOINT)).decisions
+    return [(endpoint_pb2.DecisionKind.Name(each.kind)[14:], each.reason) for each in found]
+
+
+def test_corrected_answers_come_back_as_a_live_model(
+    deployment: Deployment, adapters: Sequence[Path], live: str, data_events: KafkaConsumer
+) -> None:
+    """Through ingestion's own events, by the plan, from what is live; the server is killed on the way."""
+    for number in range(2):
+        correct(deployment, ask(deployment, f"Mail a@example.org about order {number}?"), f"Dock: {number}.")
+    begun = in_state(deployment, "COLLECTING")
+    assert (begun.corrections, begun.trigger) == (2, loop_pb2.ADAPTATION_TRIGGER_CORRECTIONS)
+    sent = data_of(data_events, begun.run, 2)
+    assert [each[0] for each in sent] == ["RecordsPublished", "SnapshotRequested"]  # in this order: one key
+    rows = sorted(sent[0][1]["records"], key=lambda row: row["messages"][-1]["content"])
+    assert rows[0]["messages"][-1] == {"role": "assistant", "content": "Dock: 0."}
+    assert "[EMAIL_1]" in rows[0]["messages"][0]["content"]  # masked before it was ever written
+    assert sent[1][1] == {"dataset": DATASET}
+
+    deployment.stop("server", how=signal.SIGKILL)
+    curate(deployment, "c1", begun.run, 42)
+    deployment.start("server")
+    asked = retraining(deployment, begun.name)
+    assert asked["trainingPlan"] == PLAN and asked["liveVersion"] == live
+    assert asked["curation"].endswith("/c1")
+
+    version = deployment.publish_version("v2", adapters[1], run=begun.run, curation="c1")
+    in_state(deployment, "EVALUATING")
+    deployment.stop("server", how=signal.SIGKILL)
+    deployment.approve(version, adapters[1], run=begun.run)
+    deployment.start("server")
+    done = in_state(deployment, "PROMOTED")
+    assert done.model_version == version and deployment.endpoint().live_revision == done.revision
+    kinds = [kind for kind, _ in decisions(deployment)]
+    assert kinds.index("ADAPTATION_PROMOTED") < kinds.index("ADAPTATION_BEGUN")
+    status = deployment.client.GetLoop(api.GetLoopRequest(name=ENDPOINT))
+    assert (status.runs_used, status.waiting_corrections) == (1, 0)
+
+
+def data_of(consumer: KafkaConsumer, run: str, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """The data events of a run."""
+    found: list[tuple[str, dict[str, Any]]] = []
+
+    def look() -> bool:
+        for batch in consumer.poll(timeout_ms=200).values():
+            for record in batch:
+                headers = {name: value.decode() for name, value in record.headers}
+                if headers["ce_sartorrun"] == run:
+                    found.append((headers["ce_type"].rpartition(".")[2], json.loads(record.value)))
+        return len(found) >= count
+
+    eventually(look, "the data events come")
+    return found
+
+
+def test_a_gate_that_stops_it_ends_it(deployment: Deployment, adapters: Sequence[Path], live: str) -> None:
+    """With the gate's own words; what is live stays."""
+    before = deployment.endpoint().live_revision
+    begun = deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
+    with pytest.raises(grpc.RpcError, match="wait for its end"):
+        deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
+    curate(deployment, "c2", begun.run, 43)
+    retraining(deployment, begun.name)
+    version = deployment.publish_version("v3", adapters[2], run=begun.run, curation="c2")
+    rule = evaluation_pb2.RuleResult(
+        rule=gate_pb2.Rule(metric="token_f1", suite="held_out", compared_to=gate_pb2.BASELINE_LIVE),
+        observed=-0.3,
+        explanation="Token F1 minus the live model's is -0.3",
+    )
+    deployment.publish(
+        "sartor.evaluation.v1",
+        evaluation_events_pb2.ModelVersionRejected(
+            model_version=version, model=MODEL, verdict=evaluation_pb2.Verdict(rules=[rule])
+        ),
+        begun.run,
+    )
+    ended = in_state(deployment, "REJECTED")
+    assert (ended.reason, ended.message) == ("GATE", "Token F1 minus the live model's is -0.3")
+    assert deployment.endpoint().live_revision == before
+
+
+def test_the_brake_holds_what_the_loop_made(
+    deployment: Deployment, adapters: Sequence[Path], live: str
+) -> None:
+    """Nothing goes on to training while it is pulled; what was trained before waits for a person."""
+    begun = deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
+    paused = deployment.client.PauseLoop(api.PauseLoopRequest(name=ENDPOINT, message="audit"))
+    assert paused.paused_by and paused.pause_message == "audit"
+    with pytest.raises(grpc.RpcError, match="resume it first"):
+        deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
+    curate(deployment, "c3", begun.run, 44)
+    known = eventually(lambda: curated(deployment, "c3"), "the curation is known")
+    assert known and STATE(current(deployment).state) == "ADAPTATION_STATE_COLLECTING"
+    deployment.client.ResumeLoop(api.ResumeLoopRequest(name=ENDPOINT))
+    retraining(deployment, begun.name)
+    deployment.client.PauseLoop(api.PauseLoopRequest(name=ENDPOINT))
+    version = deployment.publish_version("v4", adapters[2], run=begun.run, curation="c3")
+    deployment.approve(version, adapters[2], run=begun.run)
+
+    def waits() -> endpoint_pb2.Revision | None:
+        found = deployment.revision_of(version)
+        return found if found and found.state == endpoint_pb2.REVISION_STATE_AWAITING_APPROVAL else None
+
+    revision = eventually(waits, "it waits for a person")
+    assert ("APPROVAL_ASKED", "LOOP_PAUSED") in decisions(deployment)
+    deployment.client.ApproveRevision(api.ApproveRevisionRequest(name=revision.name))
+    assert in_state(deployment, "PROMOTED").model_version == version
+    deployment.client.ResumeLoop(api.ResumeLoopRequest(name=ENDPOINT))
+
+
+def curated(deployment: Deployment, name: str) -> bool:
+    """Whether deployment knows the curation."""
+    with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"]) as connection:
+        query = "SELECT 1 FROM deployment.curations WHERE name = %s"
+        return connection.execute(query, [f"projects/{PROJECT}/curations/{name}"]).fetchone() is not None
+
+
+def test_nothing_new_is_said_at_once(deployment: Deployment, live: str) -> None:
+    """A training that refuses its request ends the adaptation with its reason."""
+    begun = deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
+    failed = training_events_pb2.TrainingJobFailed(reason="NOTHING_NEW", message="there is no new data")
+    deployment.publish("sartor.training.v1", failed, begun.run)
+    assert in_state(deployment, "FAILED").reason == "NOTHING_NEW"
+
+
+def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:
+    """Other questions than before: the window, its findings, a decision for each, and the loop begins."""
+    last = current(deployment).name
+    order(deployment, on_drift=True, min_corrections=0)
+    for number in range(20):
+        ask(deployment, f"Where is order {number}?")
+    for number in range(20):
+        ask(
+            deployment,
+            f"Wie beantrage ich bei der Steuerbehörde eine Fristverlängerung zum Formular {number}?",
+        )
+    begun = in_state(deployment, "COLLECTING", but_not=last)
+    assert begun.trigger == loop_pb2.ADAPTATION_TRIGGER_DRIFT and "drift in window 1" in begun.cause
+    request = api.ListDriftWindowsRequest(parent=ENDPOINT)
+    window = deployment.client.ListDriftWindows(request).drift_windows[0]
+    assert (window.number, window.window_requests, window.reference_requests) == (1, 20, 20)
+    found = {each.signal: each for each in window.findings if each.found}
+    assert found["INPUT_LANGUAGE"].p_value <= found["INPUT_LANGUAGE"].threshold
+    assert "Steuerbehörde" in found["INPUT_EMBEDDING"].examples[0]
+    assert ("DRIFT_FOUND", "INPUT_LANGUAGE") in decisions(deployment)
+
+
+def test_an_endpoint_without_a_loop_says_how_to_get_one(deployment: Deployment) -> None:
+    """A clear word instead of a silent no."""
+    name = f"projects/{PROJECT}/endpoints/plain"
+    deployment.client.ApplyEndpoint(
+        api.ApplyEndpointRequest(endpoint=endpoint_pb2.Endpoint(name=name, model=f"{MODEL}-b"))
+    )
+    assert not deployment.client.GetLoop(api.GetLoopRequest(name=name)).configured
+    with pytest.raises(grpc.RpcError, match="add `loop` to its deployment"):
+        deployment.client.PauseLoop(api.PauseLoopRequest(name=name))
