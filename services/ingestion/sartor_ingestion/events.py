@@ -103,7 +103,7 @@ def request_snapshot(tx: Transaction, event: Event) -> None:
     """SnapshotRequested: seal what is pending now."""
     dataset = event.message.dataset
     DATASET.parse(dataset, field="dataset")
-    snapshots.request_snapshot(tx, dataset, _sender(event))
+    snapshots.request_snapshot(tx, dataset, _sender(event), run=event.run)
 
 
 def _delivery(event: Event) -> records.Delivery:

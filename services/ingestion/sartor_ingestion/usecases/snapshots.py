@@ -50,9 +50,13 @@ def cut_due(tx: Transaction) -> int:
     return len(due)
 
 
-def request_snapshot(tx: Transaction, name: str, principal: str, *, accept_breaches: bool = False) -> None:
+def request_snapshot(
+    tx: Transaction, name: str, principal: str, *, accept_breaches: bool = False, run: str = ""
+) -> None:
     """Seal what is pending now; nothing to do where nothing is, or where all of it is being sealed already.
 
+    Args:
+        run: of the cause that asks, where it has one; a snapshot that must wait for another gets its own.
     Raises:
         NotFound: DATASET_NOT_FOUND.
         FailedPrecondition: DATASET_EMPTY, no record ever came in; CONTRACT_BREACHED.
@@ -72,14 +76,16 @@ def request_snapshot(tx: Transaction, name: str, principal: str, *, accept_breac
         return
     datasets.request_cut(tx, dataset_id, principal)
     if sealing is None:
-        _cut(tx, dataset, "request", dataset.batch_sequence, principal)
+        _cut(tx, dataset, "request", dataset.batch_sequence, principal, run)
 
 
-def _cut(tx: Transaction, dataset: LockedDataset, cause: str, through: int, principal: str = "") -> None:
+def _cut(
+    tx: Transaction, dataset: LockedDataset, cause: str, through: int, principal: str = "", run: str = ""
+) -> None:
     sequence = dataset.sequence + 1
     order = orders.find(tx.connection, dataset.project)
     generation = order.generation if order else 0
-    run = new_run_id()
+    run = run or new_run_id()
     name = f"{dataset.name}/snapshots/{sequence}"
     snapshot_id = snapshots.add_cut(
         tx,

@@ -146,6 +146,30 @@ ADAPTER_QLORA: Adapter.ValueType  # 5
 """LoRA on a base model in four bits; needs a CUDA device."""
 Global___Adapter: _TypeAlias = Adapter  # noqa: Y015
 
+class _PlanTrigger:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlanTriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlanTrigger.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLAN_TRIGGER_UNSPECIFIED: _PlanTrigger.ValueType  # 0
+    """Same as CURATION."""
+    PLAN_TRIGGER_CURATION: _PlanTrigger.ValueType  # 1
+    """Every curation of its policy."""
+    PLAN_TRIGGER_LOOP: _PlanTrigger.ValueType  # 2
+    """The first curation; from then on only the loop of an endpoint."""
+
+class PlanTrigger(_PlanTrigger, metaclass=_PlanTriggerEnumTypeWrapper):
+    """What makes a plan train."""
+
+PLAN_TRIGGER_UNSPECIFIED: PlanTrigger.ValueType  # 0
+"""Same as CURATION."""
+PLAN_TRIGGER_CURATION: PlanTrigger.ValueType  # 1
+"""Every curation of its policy."""
+PLAN_TRIGGER_LOOP: PlanTrigger.ValueType  # 2
+"""The first curation; from then on only the loop of an endpoint."""
+Global___PlanTrigger: _TypeAlias = PlanTrigger  # noqa: Y015
+
 @_typing.final
 class Recipe(_message.Message):
     """How the model is made. An unset field takes its default."""
@@ -221,7 +245,7 @@ class Recipe(_message.Message):
     """Chat template for a base model that has none: "chatml" or "plain"."""
     start_from: _builtins.str
     """The version whose weights to begin with, "projects/{project}/models/{model}/versions/{version}", or "latest" for the
-    newest version of the model that is made, where there is one.
+    newest version of the model that is made, where there is one, or "live" for what an endpoint's loop says is live.
     """
     beta: _builtins.float
     """DPO: how strongly the model is held to where it began; default 0.1."""
@@ -393,6 +417,7 @@ class TrainingPlan(_message.Message):
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     RECIPE_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/trainingPlans/{plan}"."""
     curation_policy: _builtins.str
@@ -401,6 +426,8 @@ class TrainingPlan(_message.Message):
     """"projects/{project}/models/{model}": which it makes versions of."""
     base_model: _builtins.str
     """"projects/{project}/baseModels/{base_model}"."""
+    trigger: Global___PlanTrigger.ValueType
+    """What makes it train."""
     @_builtins.property
     def recipe(self) -> Global___Recipe:
         """How."""
@@ -418,10 +445,11 @@ class TrainingPlan(_message.Message):
         base_model: _builtins.str = ...,
         recipe: Global___Recipe | None = ...,
         order: _standing_order_pb2.OrderRevision | None = ...,
+        trigger: Global___PlanTrigger.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "recipe", b"recipe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "curation_policy", b"curation_policy", "model", b"model", "name", b"name", "order", b"order", "recipe", b"recipe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "curation_policy", b"curation_policy", "model", b"model", "name", b"name", "order", b"order", "recipe", b"recipe", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
