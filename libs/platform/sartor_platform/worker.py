@@ -77,6 +77,14 @@ class JobContext:
         self._check()
         return self._still_ours(self.runtime.objects.put_file(self.prefix + name, path))
 
+    def put_for_later_attempts(self, path: Path, name: str) -> ObjectReference:
+        """Upload a file that only a later attempt at this job may need.
+
+        It lies beside what the attempt leaves, and is swept with the litter of losers once the job has ended.
+        """
+        self._check()
+        return self._still_ours(self.runtime.objects.put_file(f"{self.prefix[:-1]}-work/{name}", path))
+
     def put_bytes(self, data: bytes, name: str) -> ObjectReference:
         """Upload bytes under the attempt's prefix."""
         self._check()

@@ -58,7 +58,9 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
             source=manifest.name,
             remembered=remembered,
             executor=executor,
+            shard_bytes=int(task["shard_bytes"]),
             progress=_Progress(report),
+            prepared=lambda number: report.send({"type": "shard", "number": number}),
         )
         finished = pipeline.run(_read(folder, manifest))
     report(0.95, stage="write", message="writing the curated snapshot")

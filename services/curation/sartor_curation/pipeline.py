@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +67,8 @@ class Pipeline:
     executor: Executor = field(default_factory=Inline)
     shard_bytes: int = SHARD_BYTES
     progress: Progress = _silent
+    prepared: Callable[[int], None] = lambda _number: None
+    """Told of each of several shards that was prepared, not found done: that is most of the work."""
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Finished:
         """Curate batches of RECORD_SCHEMA, oldest first: of duplicates the oldest stays."""
@@ -97,7 +99,10 @@ class Pipeline:
             Prepare(workspace.folder, number, made_from, self.policy, documents_only, repeated)
             for number in range(len(sizes))
         ]
-        for done, _ in enumerate(self.executor.run(prepare, tasks), 1):
+        found = {task.number for task in tasks if workspace.note("prepared", task.number, made_from)}
+        for done, number in enumerate(self.executor.run(prepare, tasks), 1):
+            if len(tasks) > 1 and number not in found:
+                self.prepared(number)
             self.progress(0.05 + 0.5 * done / len(tasks), stage="prepare", records=sum(sizes))
 
     def _documents_only(self, workspace: Workspace, count: int) -> bool:

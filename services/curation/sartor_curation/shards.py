@@ -181,12 +181,20 @@ def cut(
 def _gathered(batches: Iterable[pa.RecordBatch], shard_bytes: int) -> Iterator[pa.RecordBatch]:
     held: list[pa.RecordBatch] = []
     size = 0
-    for batch in batches:
-        live = batch.filter(pc.equal(batch.column("op"), pa.scalar("upsert")))
-        held.append(live)
-        size += live.nbytes
+    for piece in _pieces(batches, shard_bytes):
+        held.append(piece)
+        size += piece.nbytes
         if size >= shard_bytes:
             yield concatenated(held)
             held, size = [], 0
     if sum(batch.num_rows for batch in held):
         yield concatenated(held)
+
+
+def _pieces(batches: Iterable[pa.RecordBatch], most_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The live records in pieces of about so many bytes at most, whatever the size of a batch."""
+    for batch in batches:
+        live = batch.filter(pc.equal(batch.column("op"), pa.scalar("upsert")))
+        rows = max(1, live.num_rows * most_bytes // max(live.nbytes, 1))
+        for start in range(0, live.num_rows, rows):
+            yield live.slice(start, rows)

@@ -193,6 +193,33 @@ def remember_splits(
     return True
 
 
+def add_finished_shard(tx: Transaction, curation: str, number: int, shard: ObjectReference) -> None:
+    """Remember a shard that was uploaded, while the curation has not ended."""
+    tx.connection.execute(
+        text(
+            "INSERT INTO finished_shards (curation, number, object)"
+            " SELECT :curation, :number, cast(:object AS jsonb) FROM jobs"
+            " WHERE resource = :curation AND end_time IS NULL"
+            " ON CONFLICT (curation, number) DO UPDATE SET object = excluded.object"
+        ),
+        {"curation": curation, "number": number, "object": _json(shard)},
+    )
+
+
+def finished_shards(connection: Connection, curation: str) -> dict[int, ObjectReference]:
+    """The shards that earlier attempts at a curation have finished, by their numbers."""
+    query = text("SELECT number, object FROM finished_shards WHERE curation = :curation ORDER BY number")
+    rows = connection.execute(query, {"curation": curation})
+    return {row.number: ObjectReference(**row.object) for row in rows}
+
+
+def forget_finished_shards(tx: Transaction, curation: str) -> None:
+    """The curation has ended: nobody goes on from them, and the sweep may take the objects."""
+    tx.connection.execute(
+        text("DELETE FROM finished_shards WHERE curation = :curation"), {"curation": curation}
+    )
+
+
 _SNAPSHOT = "SELECT name, dataset, sequence, manifest, record_count FROM snapshots"
 _REMEMBER = text(
     "WITH decided AS (SELECT * FROM unnest(cast(:keys AS text[]), cast(:clusters AS text[]),"

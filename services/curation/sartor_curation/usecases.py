@@ -116,6 +116,7 @@ def accept_result(
         )
     store.add_dropped(tx, curation.name, dropped)
     store.finish_curation(tx, curation.name, result)
+    store.forget_finished_shards(tx, curation.name)
     message = announcements.curation_succeeded(curation, result)
     tx.publish(message, subject=curation.name, run=curation.run, generation=curation.generation)
     tx.notify(curation.name)
@@ -123,6 +124,7 @@ def accept_result(
 
 def curation_failed(tx: Transaction, job: Job, reason: str, message: str) -> None:
     """The curation came to nothing; the job says why."""
+    store.forget_finished_shards(tx, job.resource)
     event = announcements.curation_failed(job.resource, reason, message)
     tx.publish(event, subject=job.resource, run=job.run, generation=job.generation)
 

@@ -16,7 +16,7 @@ from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 
-from sartor_curation import resources, store, usecases
+from sartor_curation import finished_shards, resources, store, usecases
 from sartor_curation.policy import Policy
 from sartor_curation.resources import CURATE, BaseModel, Curation, DroppedRecord, Result, Snapshot
 
@@ -34,6 +34,7 @@ def job_kinds(_runtime: Runtime) -> Sequence[JobKind]:
             stage_in=stage_curation,
             stage_out=finish_curation,
             failed=usecases.curation_failed,
+            on_message=keep_shard,
         )
     ]
 
@@ -54,7 +55,9 @@ def stage_curation(context: JobContext) -> dict[str, Any]:
         if snapshot is None:
             raise resources.snapshot_not_found(curation.snapshot, policy.dataset)
         _write_remembered(context.folder, store.read_splits(connection, policy.dataset))
+        shards = store.finished_shards(connection, curation.name)
     manifest = _stage_snapshot(context, snapshot)
+    finished_shards.stage_in(context, shards)
     pinned = {"base_model_digest": model.digest, "policy": policy.to_spec()}
     (context.folder / "pinned.json").write_text(json.dumps(pinned), encoding="utf-8")
     return {
@@ -62,9 +65,20 @@ def stage_curation(context: JobContext) -> dict[str, Any]:
         "snapshot_manifest": str(manifest),
         "tokenizer": str(_stage_tokenizer(context, model)),
         "about": _about(curation, policy),
+        "shard_bytes": context.runtime.settings.shard_bytes,
         "processes": context.runtime.settings.compute_processes,
         "ray_address": context.runtime.settings.ray_address,
     }
+
+
+def keep_shard(context: JobContext, message: dict[str, Any]) -> None:
+    """Upload a shard that is done, while the work goes on: another attempt need not do it again."""
+    number = message.get("number")
+    if message.get("type") != "shard" or not isinstance(number, int):
+        raise FailedPrecondition(
+            "the child sent a message that is not understood", reason="BAD_CHILD_MESSAGE"
+        )
+    finished_shards.keep(context, number)
 
 
 def finish_curation(context: JobContext, result: dict[str, Any]) -> Accept:

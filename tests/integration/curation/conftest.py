@@ -66,6 +66,7 @@ class Curation:
     client: Any
     producer: KafkaProducer
     objects: Minio
+    worker_pid: int
 
     def apply(self, project: str, *, policy: str = "p", dataset: str = "d", **fields: Any) -> str:
         """A policy for the dataset; returns its name."""
@@ -174,6 +175,11 @@ class Curation:
         self.objects.put_object(self.servers.s3_bucket, f"test/{key}", io.BytesIO(data), len(data))
         uri = f"s3://{self.servers.s3_bucket}/test/{key}"
         return ObjectReference(uri, sha256(data).hexdigest(), len(data))
+
+    def keys(self, project: str) -> list[str]:
+        """The objects of a project, of whatever kind."""
+        found = self.objects.list_objects(self.servers.s3_bucket, prefix=f"{project}/", recursive=True)
+        return [str(one.object_name) for one in found]
 
     def curations(self, project: str, filter_: str = "") -> Sequence[curation_pb2.Curation]:
         """The curations of a project, newest first."""
@@ -284,12 +290,17 @@ def serving(target: str) -> bool:
 @pytest.fixture(scope="module")
 def curation(fresh_stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Curation]:
     """A server and a worker with an empty database."""
-    folder = tmp_path_factory.mktemp("curation")
+    yield from running(fresh_stack, tmp_path_factory.mktemp("curation"), {})
+
+
+def running(stack: Servers, folder: Path, settings: Mapping[str, str]) -> Iterator[Curation]:
+    """A server and a worker with these settings, until the caller goes on."""
     target = f"127.0.0.1:{free_port()}"
     environment = {
-        **fresh_stack.environment(),
+        **stack.environment(),
         "SARTOR_GRPC_BIND": target,
         "SARTOR_DATA_DIR": str(folder / "work"),
+        **settings,
     }
     logs = [folder / "server.log", folder / "worker.log"]
     processes = [start("server", environment, logs[0])]
@@ -298,17 +309,17 @@ def curation(fresh_stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
         assert serving(target), logs[0].read_text()[-3000:]
         processes.append(start("worker", environment, logs[1]))
         producer = KafkaProducer(
-            bootstrap_servers=fresh_stack.kafka_bootstrap_servers, acks="all", enable_idempotence=True
+            bootstrap_servers=stack.kafka_bootstrap_servers, acks="all", enable_idempotence=True
         )
         objects = Minio(
-            fresh_stack.s3_endpoint,
-            access_key=fresh_stack.s3_access_key,
-            secret_key=fresh_stack.s3_secret_key,
+            stack.s3_endpoint,
+            access_key=stack.s3_access_key,
+            secret_key=stack.s3_secret_key,
             secure=False,
         )
         with channel(target) as open_channel:
             client = curation_service_pb2_grpc.CurationServiceStub(open_channel)
-            yield Curation(fresh_stack, folder, client, producer, objects)
+            yield Curation(stack, folder, client, producer, objects, processes[1].pid)
         producer.close()
     finally:
         for process in processes:

@@ -60,7 +60,7 @@ def _batches() -> Iterator[pa.RecordBatch]:
 
 
 def outcome(finished: Finished) -> tuple[list[object], list[object], object]:
-    kept = [row for batch in finished.batches() for row in batch.to_pylist()]
+    kept: list[object] = [row for batch in finished.batches() for row in batch.to_pylist()]
     report = finished.report()
     return kept, list(finished.dropped()), (report.dropped_by_reason, report.changed_by_kind, report.splits)
 
@@ -72,6 +72,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], list[
 
 def test_many_shards_give_what_one_gives(tmp_path: Path, whole: object) -> None:
     finished = curated(tmp_path, Inline())
+    assert len(finished.notes) > 3
+    assert outcome(finished) == whole
+
+
+def test_a_batch_larger_than_a_shard_is_cut(tmp_path: Path, whole: object) -> None:
+    pipeline = Pipeline(policy(), tmp_path, count_words, "test", shard_bytes=4000)
+    finished = pipeline.run([records_to_batch(records())])
     assert len(finished.notes) > 3
     assert outcome(finished) == whole
 
