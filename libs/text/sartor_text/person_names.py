@@ -1,55 +1,83 @@
-"""Finds names of people and street addresses in German and English, by lists and by what stands around.
+"""Finds names of people in German and English text, by lists and by what stands around.
 
 The lists are those of the library Faker. What is capitalised is taken for a name only with reason: a title,
-an introduction, a signature, or a first name of the list before a family name.
+an introduction, a greeting or signature, a field of a form that holds one, or a first name of the lists
+before a family name.
 """
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 
-_NAME = r"[A-ZÀ-ÖØ-ÞŁŚŻİŠŽČ][^\W\d_A-Z]+(?:['’-][A-ZÄÖÜ]?[^\W\d_A-Z]+)?"
+from sartor_text.person_name_lists import NO_NAME, WORDS_TOO, is_family_name, is_first_name, lists
+
+_NAME = r"[A-ZÀ-ÖØ-ÞŁŚŻİŞŠŽČĆĐĞ][^\W\d_A-Z]+(?:(?:['’-]|(?<=Mac)|(?<=Mc))[A-ZÄÖÜ]?[^\W\d_A-Z]+)?"
 _PARTICLE = r"(?:(?:von|van|de|zu|der|den|Mc|O['’])\s?)?"
+_OWN = r"(?:(?:von|van|de|zu|Mc|O['’])\s?(?:(?:der|den|de)\s)?)?"
 _FULL = rf"{_NAME}(?:\s+(?:[A-Z]\.\s+)?{_PARTICLE}{_NAME}){{0,2}}"
+_BOTH = rf"{_NAME}(?:\s+(?:[A-Z]\.\s+)?{_PARTICLE}{_NAME}){{1,2}}"
 _TITLED = re.compile(
-    rf"\b(?:Herrn?|Frau|Hr\.|Fr\.|Mr\.?|Mrs\.?|Ms\.?|Miss|Mister)\s+(?:(?:Dr|Prof)\.?\s+)*(?P<name>{_PARTICLE}{_FULL})"
-    rf"|\b(?:Dr|Prof)\.\s+(?:med\.\s+)?(?P<doctor>{_PARTICLE}{_FULL})"
+    r"\b(?:Herrn?|Frau|Hr\.|Fr\.|Familie|Fam\.|Eheleute|Mr\.?|Mrs\.?|Ms\.?|Miss|Mister)\s+"
+    rf"(?:(?:Dr|Prof)\.?\s+)*(?P<name>{_OWN}{_FULL})"
+    rf"|\b(?:Dr|Prof)\.\s+(?:med\.\s+)?(?P<doctor>{_OWN}{_FULL})"
 )
 _INTRODUCED = re.compile(
     rf"(?i:\b(?:mein name (?:ist|lautet)|ich hei(?:ß|ss)e|name ist|my name is|my name's|called|signed,?)"
     rf")\s+(?P<name>{_FULL})"
 )
 _SIGNED = re.compile(
-    rf"(?i:\b(?:gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|regards|sincerely|cheers|best wishes|yours|thanks))"
-    rf"(?:[ \t]*,)?\s*\n+\s*(?P<name>{_FULL})\s*(?:\n|$)"
+    r"(?i:\b(?:gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|regards|sincerely|cheers|best wishes|yours(?: \w+)?|thanks"
+    rf"|lg|vg|mfg|best))(?:[ \t]*,)?\s*\n+\s*(?P<name>{_FULL})\s*(?:\n|$)"
 )
+_GREETED = re.compile(
+    r"(?:^|\n|(?<=[.!?]\s))\s*"
+    r"(?:(?i:hallo|hi|hey|hello|moin|servus|liebe[rs]?|dear|guten (?:tag|morgen|abend)))\s+"
+    rf"(?P<name>{_NAME}(?:\s+{_NAME})?)(?=\s*[,!\n])"
+)
+# Fields of forms and headers that hold names, one or several.
+_FIELD = re.compile(
+    r"(?:(?i:\b(?:teilnehm(?:er|ende|erinnen)|anwesend|attendees|participants|present|name|"
+    r"(?:customer|client|patient|employee|full|contact|account holder|kontakt) name|"
+    r"vorname ?(?:/|und) ?(?:nach|zu)name|"
+    r"(?:nach|zu|vor)name|patient(?:in)?|kund(?:e|in)|mieter(?:in)?|mandant(?:in)?|unterzeichner(?:in)?|"
+    r"ansprechpartner(?:in)?|sachbearbeiter(?:in)?|absender|empfänger(?:in)?|customer|tenant|applicant|"
+    r"claimant|plaintiff|employee)\s*:)|\b(?:gez\.|i\.\s?[AV]\.|ppa\.|sgd\.))\s*"
+    rf"(?P<names>{_BOTH}(?:(?:\s*,|\s+und|\s+and|\s*&)\s+{_BOTH})*)"
+)
+_MAIL_HEADER = re.compile(rf"(?P<name>{_BOTH})\"?\s*[<(\[]\s*[\w.+%-]+@")
+# Words for people, after which a listed first name, or two words that are no phrase, are a name.
+_ROLE = re.compile(
+    r"\b(?:[Kk]und(?:e|in|en)|[Zz]eug(?:e|in|en)|[Pp]atient(?:in|en)?|[Mm]ieter(?:in)?|"
+    r"[Kk]olleg(?:e|in|en)|[Nn]achbar(?:in|n)?|"
+    r"[Aa]nsprechpartner(?:in)?(?:\sist)?|[Ff]ahrer(?:in)?|[Tt]echniker(?:in)?|[Cc]hef(?:in)?|[Ss]ohn|"
+    r"[Tt]ochter|[Bb]ruder|"
+    r"[Ss]chwester|[Mm]utter|[Vv]ater|[Mm]ann|[Ff]reund(?:in)?|[Rr]ückfragen\san|[Bb]estellt\shat|"
+    r"[Bb]ezahlt\shat|"
+    r"claimant|defendant|witness(?:\sstatement\sof)?|patient|customer|client|tenant|employee|manager|colleague|"
+    r"technician|"
+    r"husband|wife|son|daughter|brother|sister|mother|father|friend|neighbou?r|boss|assistant|driver|nurse|"
+    r"assigned\sto|ask\sfor|cc|attn\.?|on\sbehalf\sof|spoke\s(?:to|with)|met\swith|signed\sby|by|von|an|from"
+    r"|to),?\s+"
+    rf"(?P<name>{_FULL})"
+)
+# One who speaks, is spoken of or owns: a first name of the lists is enough here.
+_TOLD = re.compile(
+    r"(?m:^)(?:\[?\d{1,2}:\d{2}(?::\d{2})?\]?\s+)?"
+    rf"(?P<speaker>{_NAME}(?:\s{_NAME})?):\s"
+    rf"|(?P<subject>{_NAME}(?:\s{_NAME})?)\s(?:wrote|said|says|asked|replied|called|told|schrieb|schreibt|sagte|"
+    r"sagt|meinte|meint|fragte|fragt|rief)\b"
+    r"|(?i:\b(?:this is|tell|told|ask|hier ist|hier schreibt|hier spricht|frag|frage|sag|grüße von|grüße an"
+    rf"|grüß))\s(?P<object>{_NAME}(?:\s{_NAME})?)"
+    rf"|(?<![\w-])(?P<owner>{_NAME}(?:\s{_NAME})?)['’]s?(?!\w)"
+    rf"|(?<![\w-])(?P<aged>{_BOTH}),\s(?:\d{{2}}|aged\s\d{{2}})(?=,|\s?(?:years|Jahre))"
+)
+_NO_PERSON = re.compile(r"(?:[Mm]odel|Modell|Serie|Typ|Marke|[Bb]rand|[Ss]ong|Film)\s$")
+_INITIAL = re.compile(rf"(?<![\w.-])[A-ZÄÖÜ]\.\s?(?:[A-ZÄÖÜ]\.\s?)?(?P<last>{_NAME})(?![\w-])")
 _PAIR = re.compile(rf"(?<![\w-])(?P<first>{_NAME})\s+(?:[A-Z]\.\s+)?(?P<last>{_PARTICLE}{_NAME})(?![\w-])")
-_NO_NAME_LIST = """Doktor Professor Präsident Minister Kollege Kollegin Nachbar Support Team Service
-    Kundenservice President Right Wrong Universe World Perfect Customer Sir Madam Rechnung
-    Bestellung Ihr Sie Und Der Die Das The And But"""
-_NO_NAME = frozenset(_NO_NAME_LIST.split())
-# First names that are words too: they count only before a family name of the list.
-_WORDS_TOO_LIST = """Rose May Will Mark Grace Hope Joy August April June Summer Faith Frank Bill Pat Rich
-    Christian Jack Art Gene Sandy Ray Dale Lane Drew Chance Chase Miles Page Dawn Crystal Amber Ruby Jade
-    Ernst Kai Wolf Rosa Marina Linda Victoria Florence Paris Sydney Charlotte Austin Madison Jordan
-    Georgia Virginia Carolina Ali Carmen Tristan Angel Destiny Trinity Carl Ernest Earnest Randy
-    Mercedes Monika Brandy"""
-_WORDS_TOO = frozenset(_WORDS_TOO_LIST.split())
-_GERMAN_STREET = re.compile(
-    r"(?<!\w)(?:(?:Am|An der|Auf der|Im|In der|Zum|Zur|Unter den)\s+)?"
-    r"(?!(?:Am|Im|An|In|Der|Die|Das|Zum|Zur|Den)\s)[A-ZÄÖÜ][\wäöüß]*(?:-[A-ZÄÖÜ][\wäöüß]*)*[ -]?"
-    r"(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Ww]eg|[Aa]llee|[Pp]latz|[Gg]asse|[Rr]ing|[Dd]amm|[Uu]fer"
-    r"|[Cc]haussee|[Ss]teig)"
-    r"\s+\d{1,4}(?:\s?[a-z])?(?![\w%])"
-    r"(?:,?\s+(?:[AD]-)?\d{4,5}\s+[A-ZÄÖÜ][\wäöüß-]+(?:\s(?:am|an der)\s\w+)?)?"
-)
-_ENGLISH_STREET = re.compile(
-    r"(?<![\w.,-])\d{1,5}[A-Za-z]?\s+(?:[NSEW]\.?\s+)?(?:[A-Z][\w'’.-]+\s+){1,3}"
-    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Court|Ct|Boulevard|Blvd|Close|Crescent|Terrace|Square"
-    r"|Gardens)\b\.?"
-    r"(?:,?\s+(?:Apt|Apartment|Flat|Unit|Suite)\.?\s*\w+)?"
-    r"(?:,\s*[A-Z][\w'’ -]{2,30}?"
-    r"(?:,?\s+(?:[A-Z]{2}\s+\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}))?)?(?=\W|$)"
+_TURNED = re.compile(rf"(?<![\w-])(?P<last>{_NAME}),\s(?P<first>{_NAME})(?![\w-])")
+# What ends like this is a German noun and no family name, or an adjective.
+_NOUN = re.compile(
+    r"(?:ung|heit|keit|schaft|tion|tät|nis|ismus|gerät|karte|nummer|konto|vertrag|rechnung|adresse|urlaub"
+    r"|fieber|termin|straße|strasse|platz|weg|allee)$"
 )
 _CAPITALISED = re.compile(r"[A-ZÄÖÜ][a-zäöüß]")
 
@@ -58,61 +86,96 @@ def names_in(text: str) -> Iterator[tuple[int, int, str]]:
     """Start, end and canonical form of people's names; forms with the same family name have the same."""
     if not _CAPITALISED.search(text):
         return
-    for pattern in (_TITLED, _INTRODUCED, _SIGNED):
+    for pattern in (_TITLED, _INTRODUCED, _SIGNED, _GREETED, _MAIL_HEADER):
         for match in pattern.finditer(text):
             group = next(name for name, value in match.groupdict().items() if value)
-            start, words = match.start(group), match[group]
-            kept = _leading_names(words)
-            if kept:
-                yield start, start + len(kept), kept.split()[-1].casefold()
-    first_names, last_names = _lists()
+            yield from _kept(match.start(group), match[group])
+    for match in _FIELD.finditer(text):
+        for one in re.finditer(_BOTH, match["names"]):
+            yield from _kept(match.start("names") + one.start(), one.group(), least=2)
+    yield from _after_roles(text)
+    yield from _told(text)
+    yield from _pairs(text)
+    for match in _INITIAL.finditer(text):
+        if is_family_name(match["last"]) and match["last"] not in NO_NAME:
+            yield match.start(), match.end(), match["last"].casefold()
+    close = lists().close
+    for match in _TURNED.finditer(text):
+        first, last = match["first"], match["last"]
+        if first in close and first not in WORDS_TOO and is_family_name(last):
+            yield match.start(), match.end(), last.casefold()
+
+
+def _pairs(text: str) -> Iterator[tuple[int, int, str]]:
+    """A first name of the lists and what may be a family name."""
     pair = _PAIR.search(text)
     while pair:
-        first, last = pair["first"], pair["last"]
-        known = first in first_names
-        listed = last.split()[-1] in last_names
-        if (known and listed) or (
-            known and first not in _WORDS_TOO and last not in _NO_NAME and _english(text, pair)
-        ):
-            yield pair.start(), pair.end(), last.split()[-1].casefold()
+        if _is_person(text, pair):
+            yield pair.start(), pair.end(), pair["last"].split()[-1].casefold()
             pair = _PAIR.search(text, pair.end())
         else:
             pair = _PAIR.search(text, pair.end("first"))
 
 
-def addresses_in(text: str) -> Iterator[tuple[int, int, str]]:
-    """Start, end and canonical form of streets with a number, and the town where it follows."""
-    for pattern in (_GERMAN_STREET, _ENGLISH_STREET):
-        for match in pattern.finditer(text):
-            yield match.start(), match.end(), " ".join(match.group().casefold().split())
+def _is_person(text: str, pair: re.Match[str]) -> bool:
+    first, family = pair["first"], pair["last"].split()[-1]
+    if family in NO_NAME or _NO_PERSON.search(text[max(0, pair.start() - 12) : pair.start()]):
+        return False
+    if first in WORDS_TOO:
+        return family not in WORDS_TOO and is_family_name(family, close=True)
+    if is_first_name(first) and is_family_name(family):
+        return True
+    return first in lists().close and _may_be_family_name(text, pair)
 
 
-def _leading_names(words: str) -> str:
-    """The words up to the first that is no name."""
+def _after_roles(text: str) -> Iterator[tuple[int, int, str]]:
+    """Names after words for people: a listed first name, alone or before other words."""
+    for match in _ROLE.finditer(text):
+        words = match["name"].split()
+        first = words[0]
+        if not is_first_name(first) or (first in WORDS_TOO and len(words) == 1) or first in NO_NAME:
+            continue
+        person = match.group().split()[0].lower() not in _PREPOSITIONS
+        if len(words) == 1 and person:
+            yield match.start("name"), match.end("name"), first.casefold()
+        elif len(words) > 1 and words[-1] not in NO_NAME and (person or is_family_name(words[-1])):
+            yield from _kept(match.start("name"), match["name"], least=2)
+
+
+def _told(text: str) -> Iterator[tuple[int, int, str]]:
+    """Who speaks, is told, owns something or has an age."""
+    for match in _TOLD.finditer(text):
+        group = next(name for name, value in match.groupdict().items() if value)
+        words = match[group].split()
+        listed = is_first_name(words[0]) and words[0] not in WORDS_TOO
+        if listed and words[0] not in NO_NAME and words[-1] not in NO_NAME:
+            yield match.start(group), match.end(group), words[-1].casefold()
+
+
+_PREPOSITIONS = frozenset(("by", "von", "an", "from", "to"))
+
+
+def _kept(start: int, words: str, least: int = 1) -> Iterator[tuple[int, int, str]]:
+    """The words up to the first that is no name, where there are enough of them."""
     found = re.split(r"(\s+)", words)
     taken = 0
     for word in found[::2]:
-        if word in _NO_NAME:
+        if word in NO_NAME:
             break
         taken += 1
-    return "".join(found[: max(taken * 2 - 1, 0)])
+    kept = "".join(found[: max(taken * 2 - 1, 0)])
+    if taken >= least and kept:
+        yield start, start + len(kept), kept.split()[-1].casefold()
 
 
-_GERMAN_WORDS = re.compile(r"\b(?:der|die|das|und|ist|nicht|ich|sie|mit|für|auf|ein|eine|zu)\b")
+_GERMAN_WORDS = re.compile(
+    r"\b(?:der|die|das|und|ist|nicht|ich|sie|mit|für|auf|ein|eine|zu|hat|wurde|von|im|am)\b"
+)
 
 
-def _english(text: str, match: re.Match[str]) -> bool:
-    """Whether a capitalised word is a name rather than a German noun: so in text without German words."""
-    return not _GERMAN_WORDS.search(text) or match["last"][0] in "XYQ"
-
-
-@lru_cache(maxsize=1)
-def _lists() -> tuple[frozenset[str], frozenset[str]]:
-    from faker.providers.person import de_DE, en_GB, en_US
-
-    first: set[str] = set()
-    last: set[str] = set()
-    for provider in (de_DE.Provider, en_GB.Provider, en_US.Provider):
-        first.update(provider.first_names)
-        last.update(provider.last_names)
-    return frozenset(first), frozenset(last)
+def _may_be_family_name(text: str, match: re.Match[str]) -> bool:
+    """Whether what stands after a first name is a family name of no list, rather than a German noun."""
+    if not _GERMAN_WORDS.search(text):
+        return True
+    after = text[match.end() : match.end() + 2]
+    return not _NOUN.search(match["last"]) and not re.match(r"\s[A-ZÄÖÜ]", after)

@@ -9,8 +9,9 @@ import phonenumbers
 
 from sartor_text.checksums import IBAN_LENGTHS, card_issuer, iban_valid, luhn_valid
 from sartor_text.identity_numbers import social_security_numbers, tax_numbers
-from sartor_text.person_names import addresses_in, names_in
+from sartor_text.person_names import names_in
 from sartor_text.secrets import secrets_in
+from sartor_text.street_addresses import addresses_in
 
 
 class PiiKind(Enum):
@@ -72,6 +73,12 @@ _EMAIL = re.compile(
     re.IGNORECASE,
 )
 _SPELT_DOT = re.compile(r"\s?[\[(]\s?(?:dot|punkt)\s?[\])]\s?", re.IGNORECASE)
+# "jane at example dot com", without brackets: only with an end that domains have.
+_SPELT_EMAIL = re.compile(
+    r"(?<![\w.+%-])(?P<local>[\w.+%-]{2,64})\s(?:at|ät)\s(?P<domain>[\w-]{2,63}(?:\s(?:dot|punkt)\s[\w-]{2,63})*)"
+    r"\s(?:dot|punkt)\s(?P<end>com|org|net|de|at|ch|eu|info|io|co\.?uk|fr|it|es)(?!\w)",
+    re.IGNORECASE,
+)
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ \-.]?[A-Za-z0-9])")
 _CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
 _DIGIT = re.compile(r"\d")
@@ -141,6 +148,11 @@ def _of_kind(kind: PiiKind, find: Callable[[str], Iterator[tuple[int, int, str]]
 
 
 def _emails(text: str) -> Iterator[Finding]:
+    if " dot " in text or " punkt " in text.lower():
+        for match in _SPELT_EMAIL.finditer(text):
+            domain = re.sub(r"\s(?:dot|punkt)\s", ".", match["domain"], flags=re.IGNORECASE)
+            value = f"{match['local']}@{domain}.{match['end']}".lower()
+            yield Finding(PiiKind.EMAIL, match.start(), match.end(), value)
     if "@" not in text and "(" not in text and "[" not in text:
         return
     for match in _EMAIL.finditer(text):

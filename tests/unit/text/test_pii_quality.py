@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-
 import pytest
-from sartor_text.pii import NUMBERS_AND_ADDRESSES, PERSONAL, PiiKind, find_pii
+from sartor_text.pii import NUMBERS_AND_ADDRESSES, PERSONAL, PiiKind
 from sartor_text.pseudonyms import mask
 from sartor_text.secrets import secrets_in
 
-from tests.unit.text.labelled_pii import CLEAN, MARKED
-
-_MARK = re.compile(r"\{([A-Z_]+):([^}]+)\}")
-
-
-def sentences() -> list[tuple[str, list[tuple[str, str]]]]:
-    """Each sentence without marks, and its marked data."""
-    lines = [line for line in MARKED.splitlines() if line]
-    marked = [(_MARK.sub(lambda mark: mark[2], line), _MARK.findall(line)) for line in lines]
-    return marked + [(line, []) for line in CLEAN.splitlines() if line]
-
-
-def scores() -> dict[str, tuple[float, float]]:
-    """Recall and precision by kind; a finding is right if it overlaps data of its kind."""
-    wanted, found, right = Counter[str](), Counter[str](), Counter[str]()
-    for text, marks in sentences():
-        findings = find_pii(text, PERSONAL)
-        for kind, value in marks:
-            wanted[kind] += 1
-            start, end = text.index(value), text.index(value) + len(value)
-            right[kind] += any(f.kind.value == kind and f.start < end and start < f.end for f in findings)
-        for finding in findings:
-            found[finding.kind.value] += 1
-    return {kind: (right[kind] / wanted[kind], right[kind] / max(found[kind], 1)) for kind in wanted}
+from tests.unit.text.pii_scores import SETS, score
 
 
 def test_what_is_known_by_its_form_is_all_found_and_nothing_else() -> None:
-    found = scores()
-    for kind in NUMBERS_AND_ADDRESSES:
-        if kind.value in found:
-            assert found[kind.value] == (1.0, 1.0), kind
+    for name in SETS:
+        scores = score(name)
+        for kind in NUMBERS_AND_ADDRESSES:
+            if scores.wanted[kind.value]:
+                assert (scores.recall(kind.value), scores.precision(kind.value)) == (1.0, 1.0), (name, kind)
 
 
-def test_names_and_addresses_are_mostly_found_and_hardly_anything_else() -> None:
-    found = scores()
-    recall, precision = found["NAME"]
-    assert recall >= 0.8, found
-    assert precision >= 0.95, found
-    assert found["ADDRESS"][0] >= 0.85, found
-    assert found["ADDRESS"][1] >= 0.95, found
+@pytest.mark.parametrize(
+    ("name", "names", "addresses"), [("first", 0.94, 0.9), ("mended with", 0.9, 0.9), ("unseen", 0.75, 1.0)]
+)
+def test_names_and_addresses_are_mostly_found_and_hardly_anything_else(
+    name: str, names: float, addresses: float
+) -> None:
+    """The floors are what docs/curation.md promises."""
+    scores = score(name)
+    assert scores.recall("NAME") >= names
+    assert scores.recall("ADDRESS") >= addresses
+    assert scores.precision("NAME") >= 0.97
+    assert scores.precision("ADDRESS") >= 0.97
 
 
 def test_a_name_has_one_pseudonym_however_it_is_written() -> None:
