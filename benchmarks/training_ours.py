@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from benchmarks.training_ablation import ablation
+from benchmarks.training_jobs import jobs
 from benchmarks.training_rows import STEPS, TOKENS_PER_BATCH, read_rows
 from benchmarks.training_timing import Clock, chats, lora_recipe, timed
 
@@ -30,7 +29,7 @@ def main(name: str, work: Path, *rest: str) -> dict[str, Any]:
         "dpo": _dpo,
         "head": _head,
         "ablation": ablation,
-        "quote": _quote,
+        "jobs": jobs,
     }
     return measure[name](work)
 
@@ -140,68 +139,8 @@ def _judged(work: Path, adapter: Path) -> float:
     return Passes(model, {}, NextToken(model)).mean(chats(work)[1], 2048)[0]
 
 
-def _quote(work: Path) -> dict[str, Any]:
-    """What is told before a training and what it then took, each in a process of its own."""
-    import multiprocessing
-
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        told, took = (pool.apply(_quote_part, (str(work), part)) for part in ("told", "took"))
-    return {"told": told, "took": took}
-
-
-def _quote_part(folder: str, part: str) -> dict[str, float]:
-    import torch
-    from sartor_training.methods import registry
-    from sartor_training.methods.method import Audit, Prepared, Sources
-    from sartor_training.methods.next_token import NextToken
-    from sartor_training.methods.taught_model import taught_model
-    from sartor_training.quoting import quoted
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    work = Path(folder)
-    recipe = lora_recipe(max_training_tokens=TOKENS_PER_BATCH * 16)
-
-    def prepare(sources: Sources, recipe: Any, device: str, cached: Any) -> Prepared:
-        model, parameters = taught_model(sources, recipe, device)
-        train, held_out = chats(work)
-        audit = Audit(rows=len(train), tokens=1, supervised_tokens=1, cut=0, without_labels=0)
-        return Prepared(
-            recipe,
-            model,
-            parameters,
-            NextToken(model),
-            train,
-            held_out,
-            (),
-            audit,
-            lambda weights, folder: {},
-        )
-
-    sources = Sources(work / "base", "base", work)
-    if part == "told":
-        with mock.patch.dict(registry.METHODS, {"sft": prepare}):
-            quote = quoted(sources, recipe, "cpu", _Silent())
-        return {"seconds": quote["seconds"], "memory_mib": quote["peak_memory_bytes"] / 2**20}
-    from sartor_training.methods.loop import Training
-
-    begun = time.perf_counter()
-    ready = prepare(sources, recipe, "cpu", {})
-    Training(
-        ready.model, ready.parameters, ready.objective, ready.train, ready.validation, recipe, Clock()
-    ).run()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": time.perf_counter() - begun, "memory_mib": memory}
-
-
-class _Silent:
-    """Nobody listens to the quote's progress."""
-
-    def __call__(self, fraction: float, **_: Any) -> None:
-        """Nothing."""
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Nothing."""
-
-
 if __name__ == "__main__":
+    from sartor_training.child import SPIN_COUNT
+
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPIN_COUNT}  # as in a worker's child
     print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])))

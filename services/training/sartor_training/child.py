@@ -63,13 +63,15 @@ def train(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
 
 def quote(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, Any]:
     """What the training of this task would take, from a few of its steps."""
+    begun = time.perf_counter()
     _isolate(task)
     with permanent():
         from sartor_training.quoting import quoted
 
         device = start_torch(task)
         recipe = Recipe.from_mapping(task["recipe"])
-        return quoted(sources_of(task, folder), recipe, device, report, float(task.get("trial_seconds", 0)))
+        trial, started = float(task.get("trial_seconds", 0)), time.perf_counter() - begun
+        return quoted(sources_of(task, folder), recipe, device, report, trial, started)
 
 
 class _Training:

@@ -7,7 +7,7 @@ import gc
 import resource
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from sartor_models.checkpoints import Checkpoint
 from sartor_models.tokenizer import ChatTokenizer, load_tokenizer
 from sartor_platform.worker import Report
 
+from sartor_training.methods.course import memory_bytes
 from sartor_training.methods.loop import Training
 from sartor_training.methods.method import Prepared, Sources
 from sartor_training.methods.next_token import NextToken
@@ -26,22 +27,44 @@ from sartor_training.recipe import Recipe
 
 _STEPS = 4
 _SECONDS = 12.0
+_VALIDATION_TOKENS = 2048
 _OPTIMIZER_BYTES = 12  # a float32 copy and two moments of each taught weight
+_WEIGHT_BYTES = 2
+_SAVED_BYTES_A_SECOND = 400e6
+
+
+@dataclass(frozen=True, slots=True)
+class _Calibrated:
+    """What real steps took: tokens a second with and without gradients, and bytes at the peak and between
+    steps."""
+
+    tokens_per_second: float
+    passed_per_second: float
+    peak_bytes: int
+    held_bytes: int
 
 
 def quoted(
-    sources: Sources, recipe: Recipe, device: str, report: Report, trial_seconds: float = 0.0
+    sources: Sources,
+    recipe: Recipe,
+    device: str,
+    report: Report,
+    trial_seconds: float = 0.0,
+    started_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Prepare the training as it would be, run some of its steps, and scale them up.
 
     The steps chosen are spread over the batches' sizes, the largest among them, so that peak memory is seen.
-    They
-    are run twice and the first round is not timed.
+
+    Args:
+        trial_seconds: of real training that is tried, where one base model is to be compared with others.
+        started_seconds: what it took until here, as it will take before the training itself.
     """
     report(0.1, stage="loading")
     begun = time.perf_counter()
-    prepared = METHODS[recipe.method](sources, recipe, device, {})
-    loading = time.perf_counter() - begun
+    given = replace(sources, quoting=not trial_seconds)
+    prepared = METHODS[recipe.method](given, recipe, device, {})
+    loading = started_seconds + time.perf_counter() - begun
     training = Training(
         prepared.model,
         prepared.parameters,
@@ -52,18 +75,23 @@ def quoted(
         _Nobody(),
     )
     report(0.4, stage="calibrating")
-    tokens_per_second, peak = _calibrate(prepared, training, device)
-    validation = _validation_seconds(prepared, training, tokens_per_second)
-    trial = _trial(prepared, sources, tokens_per_second * trial_seconds, report) if trial_seconds else {}
+    found = _calibrate(prepared, training, device)
+    rate = found.tokens_per_second
+    trial = _trial(prepared, sources, rate * trial_seconds, report) if trial_seconds else {}
     taught = sum(parameter.numel() for parameter in prepared.parameters.values())
+    passed = _passed_tokens(prepared, training)
+    saved = _saved_bytes(training, taught)
     audit = prepared.audit
     return {
         "recipe": training.recipe.to_mapping(),
         "tokens": training.planned_tokens,
         "steps": training.steps,
-        "tokens_per_second": tokens_per_second,
-        "seconds": loading + training.planned_tokens / tokens_per_second + validation,
-        "peak_memory_bytes": peak,
+        "tokens_per_second": rate,
+        "seconds": loading
+        + training.planned_tokens / rate
+        + passed / found.passed_per_second
+        + saved / _SAVED_BYTES_A_SECOND,
+        "peak_memory_bytes": _peak_of(found, taught),
         "disk_bytes": _disk_bytes(sources, taught),
         "device": device,
         "trial": trial,
@@ -78,8 +106,8 @@ def quoted(
     }
 
 
-def _calibrate(prepared: Prepared, training: Training, device: str) -> tuple[float, int]:
-    """Tokens a second and peak memory of real steps, without moving the weights."""
+def _calibrate(prepared: Prepared, training: Training, device: str) -> _Calibrated:
+    """Speed and memory of real steps, without moving the weights, and of a pass over validation rows."""
     steps = sorted(training.plan, key=lambda step: -step.tokens)
     chosen = [steps[len(steps) * number // _STEPS] for number in range(min(_STEPS, len(steps)))]
     passes = Passes(prepared.model, prepared.parameters, prepared.objective)
@@ -101,8 +129,26 @@ def _calibrate(prepared: Prepared, training: Training, device: str) -> tuple[flo
         tokens += step.tokens
         if seconds > _SECONDS:
             break
+    rate = tokens / seconds
+    passed = _pass_rate(prepared, training, passes) or 3.0 * rate
     gc.collect()
-    return tokens / seconds, _peak_bytes(device)
+    return _Calibrated(rate, passed, _peak_bytes(device), memory_bytes(device))
+
+
+def _pass_rate(prepared: Prepared, training: Training, passes: Passes) -> float:
+    """Tokens a second without gradients, of some validation rows; 0 where there are none."""
+    rows: list[Any] = []
+    tokens = 0
+    for row in prepared.validation:
+        if tokens > _VALIDATION_TOKENS:
+            break
+        rows.append(row)
+        tokens += prepared.objective.length(row)
+    if not rows:
+        return 0.0
+    begun = time.perf_counter()
+    passes.mean(rows, 2 * training.recipe.tokens_per_batch)
+    return tokens / (time.perf_counter() - begun)
 
 
 def _trial(prepared: Prepared, sources: Sources, tokens: float, report: Report) -> dict[str, float]:
@@ -141,11 +187,23 @@ def _learned_text(tokenizer: ChatTokenizer, row: ChatTokens) -> str:
     return tokenizer.decode([token for token, on in zip(row.ids, row.supervised, strict=True) if on])
 
 
-def _validation_seconds(prepared: Prepared, training: Training, tokens_per_second: float) -> float:
-    """A pass without gradients costs about a third of one with them."""
+def _passed_tokens(prepared: Prepared, training: Training) -> int:
+    """What is read without gradients: before the first step, and by every validation."""
     tokens = sum(prepared.objective.length(row) for row in prepared.validation)
     looks = 1 + sum(step.validate for step in training.plan)
-    return looks * tokens / (3.0 * tokens_per_second)
+    return looks * tokens + prepared.passed_tokens
+
+
+def _saved_bytes(training: Training, taught: int) -> int:
+    """What checkpoints and the result write."""
+    checkpoints = (training.steps - 1) // training.recipe.checkpoint_every_steps
+    return taught * (checkpoints * (_OPTIMIZER_BYTES + _WEIGHT_BYTES) + _WEIGHT_BYTES)
+
+
+def _peak_of(found: _Calibrated, taught: int) -> int:
+    """The largest step with the best weights beside it, or a checkpoint being written between two steps."""
+    best = taught * _WEIGHT_BYTES
+    return max(found.peak_bytes + best, found.held_bytes + best + taught * _OPTIMIZER_BYTES)
 
 
 def _peak_bytes(device: str) -> int:
@@ -159,7 +217,7 @@ def _disk_bytes(sources: Sources, taught: int) -> int:
     """Base model, data, two checkpoints (weights, moments, the best so far) and the result."""
     folders = [folder for folder in (sources.base, sources.data, sources.start, sources.replay) if folder]
     files = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
-    return files + 2 * taught * (_OPTIMIZER_BYTES + 2) + 2 * taught
+    return files + 2 * taught * (_OPTIMIZER_BYTES + _WEIGHT_BYTES) + taught * _WEIGHT_BYTES
 
 
 class _Nobody:

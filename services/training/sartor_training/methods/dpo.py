@@ -86,10 +86,10 @@ def prepare(sources: Sources, recipe: Recipe, device: str, cached: Mapping[str, 
     validation = validation_sample(
         _rows(sources.data, "validation", tokenizer, recipe), tokens, recipe.seed, objective.length
     )
-    kept = {
-        split: _reference(objective, rows.rows, cached.get(f"reference/{split}"))
-        for split, rows in (("train", train), ("validation", validation))
-    }
+    kept = {}
+    for split, rows in (("train", train), ("validation", validation)):
+        known = torch.zeros(len(rows.rows), 2) if sources.quoting else cached.get(f"reference/{split}")
+        kept[split] = _reference(objective, rows.rows, known)
     return Prepared(
         recipe=recipe,
         model=model,
@@ -101,6 +101,7 @@ def prepare(sources: Sources, recipe: Recipe, device: str, cached: Mapping[str, 
         audit=_audit(tokenizer, train),
         save=with_template(saver(sources, recipe), recipe),
         cached={f"reference/{split}": tensor for split, tensor in kept.items()},
+        passed_tokens=tokens + sum(objective.length(row) for row in validation.rows),
     )
 
 

@@ -29,7 +29,8 @@ class Objective(Protocol):
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What a training is given, as folders. `start` holds an earlier version's files, `replay` general
-    text."""
+    text. `quoting` leaves out what only a training needs and what costs time; it is told in
+    `Prepared.passed_tokens`."""
 
     base: Path
     base_model: str
@@ -37,6 +38,7 @@ class Sources:
     start: Path | None = None
     replay: Path | None = None
     work: Path | None = None
+    quoting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Prepared:
         names: of the training rows, for messages about one of them.
         save: writes the taught weights into an empty folder, and returns further figures.
         cached: tensors that were expensive to make, kept with each checkpoint.
+        passed_tokens: what passes without gradients read before the first step, and left out for a quote.
     """
 
     recipe: Recipe
@@ -79,6 +82,7 @@ class Prepared:
     audit: Audit
     save: Callable[[Mapping[str, torch.Tensor], Path], Mapping[str, float]]
     cached: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    passed_tokens: int = 0
 
 
 class Method(Protocol):
