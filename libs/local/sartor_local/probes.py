@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import shutil
 import socket
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 HOST = "127.0.0.1"
 SECONDS = 2.0
+_ROOM_BYTES = 64 * 2**20
 
 Probe = Callable[[], None]
 
@@ -61,17 +64,10 @@ def http_ok(port: int, path: str = "/healthz", host: str = HOST) -> Probe:
 def s3_bucket(port: int, bucket: str, access_key: str, secret_key: str, host: str = HOST) -> Probe:
     """Creates the bucket if it is missing, then lists it, with signed requests (AWS Signature Version 4)."""
 
+    path = f"/{bucket}"
+
     def ask(method: str, query: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
-        try:
-            headers = _signed(method, f"{host}:{port}", f"/{bucket}", query, access_key, secret_key)
-            connection.request(method, f"/{bucket}" + (f"?{query}" if query else ""), headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(2000).decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            raise NotReady(f"{method} /{bucket} on port {port}: {error}") from error
-        finally:
-            connection.close()
+        return _ask_s3(method, f"{host}:{port}", path, query, (access_key, secret_key))
 
     def check() -> None:
         status, body = ask("GET", "max-keys=1")
@@ -82,6 +78,32 @@ def s3_bucket(port: int, bucket: str, access_key: str, secret_key: str, host: st
             raise NotReady(f"listing bucket {bucket}: {status} {body}")
 
     return check
+
+
+def s3_writable(
+    port: int, bucket: str, access_key: str, secret_key: str, folder: Path, host: str = HOST
+) -> Probe:
+    """Writes an empty object `health`. A store whose `folder` has no room left is not at fault."""
+
+    def check() -> None:
+        status, body = _ask_s3("PUT", f"{host}:{port}", f"/{bucket}/health", "", (access_key, secret_key))
+        if status != 200 and shutil.disk_usage(folder).free > _ROOM_BYTES:
+            raise NotReady(f"writing an object: {status} {body}")
+
+    return check
+
+
+def _ask_s3(method: str, host: str, path: str, query: str, keys: tuple[str, str]) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(host, timeout=SECONDS)
+    try:
+        headers = _signed(method, host, path, query, *keys)
+        connection.request(method, path + (f"?{query}" if query else ""), headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(2000).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise NotReady(f"{method} {path} at {host}: {error}") from error
+    finally:
+        connection.close()
 
 
 def _signed(

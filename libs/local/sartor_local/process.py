@@ -25,7 +25,8 @@ class ProcessSpec:
     """What to run and how to know that it is ready.
 
     `prepare` runs before each start (it may make files, or raise a LocalError). `after` names the processes
-    that must be ready first. A process is stopped only after those that name it have stopped.
+    that must be ready first. A process is stopped only after those that name it have stopped. One that is
+    `alive` no more for `DEAD_AFTER_SECONDS` is started again; without that probe, only one that ends is.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ProcessSpec:
     cwd: Path
     log: Path
     ready: Probe
+    alive: Probe | None = None
     after: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
     user: SystemUser | None = None
@@ -152,9 +154,10 @@ def ending(code: int) -> str:
 def bound_log(path: Path, limit_bytes: int = LOG_BYTES) -> None:
     """Keeps a log and its one predecessor (`.1`) within `limit_bytes` each.
 
-    The writer holds the file open for appending, so the file is copied and emptied in place.
+    The writer holds the file open for appending, so the file is copied and emptied in place. Where the disk
+    has no room for the copy, the next call does it.
     """
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         if path.stat().st_size <= limit_bytes:
             return
         with open(path, "rb+") as log:

@@ -178,6 +178,10 @@ def seaweed(folder: DataFolder, ports: Ports, secrets: Credentials) -> ProcessSp
         cwd=folder.temporary,
         log=folder.log_of("seaweed"),
         ready=probes.s3_bucket(named["s3.port"], BUCKET, secrets.s3_access_key, secrets.s3_secret_key),
+        # Once its disk was full, its index of names refuses writes until it is started again.
+        alive=probes.s3_writable(
+            named["s3.port"], BUCKET, secrets.s3_access_key, secrets.s3_secret_key, folder.objects
+        ),
         ports={"s3": named["s3.port"], **{flag: port for flag, port in named.items() if flag != "s3.port"}},
         cleanup=lambda: _remove_seaweed_sockets(set(named.values())),
     )  # fmt: skip

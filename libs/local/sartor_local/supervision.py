@@ -28,6 +28,9 @@ STEP_SECONDS = 0.02
 IDLE_SECONDS = 0.25
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_SECONDS = 60.0
+LOOK_SECONDS = 10.0
+"""How often it is asked whether a process is alive."""
+DEAD_AFTER_SECONDS = 20.0
 
 
 class Phase(StrEnum):
@@ -55,6 +58,8 @@ class Supervised:
     task: Future[None] | None = None
     failures: int = 0
     was_ready: bool = False
+    looked: float = 0.0
+    alive: float = 0.0
 
     def enter(self, phase: Phase, note: str = "") -> None:
         self.phase, self.note, self.since = phase, note, time.monotonic()
@@ -81,6 +86,7 @@ class Supervision:
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="probe")
         self._changed = threading.Event()
         self._last_logs = time.monotonic()
+        self._untold = False
         self.processes: dict[str, Supervised] = {spec.name: Supervised(spec) for spec in specs}
 
     def start(self) -> None:
@@ -111,12 +117,20 @@ class Supervision:
         for process in self.processes.values():
             before = (process.phase, process.note)
             self._step(process, starting)
-            if (process.phase, process.note) != before:
-                self._on_change()
+            self._untold |= (process.phase, process.note) != before
+        if self._untold:
+            self._tell()
         if time.monotonic() - self._last_logs > 1.0:
             self._last_logs = time.monotonic()
             for process in self.processes.values():
                 bound_log(process.spec.log)
+
+    def _tell(self) -> None:
+        """Tell of changes, or later where the disk takes no word of them now."""
+        self._untold = True
+        with contextlib.suppress(OSError):
+            self._on_change()
+            self._untold = False
 
     def _step(self, process: Supervised, starting: bool) -> None:
         match process.phase:
@@ -131,7 +145,9 @@ class Supervision:
             case Phase.READY:
                 if process.popen is not None and process.popen.poll() is not None:
                     self._ended(process, starting)
-                elif process.failures and time.monotonic() - process.since > STEADY_SECONDS:
+                    return
+                self._look(process, starting)
+                if process.failures and time.monotonic() - process.since > STEADY_SECONDS:
                     process.failures = 0
             case Phase.BACKOFF:
                 wait = BACKOFF_SECONDS[min(process.failures, len(BACKOFF_SECONDS)) - 1]
@@ -186,12 +202,35 @@ class Supervision:
         if error is None:
             process.was_ready = True
             process.enter(Phase.READY)
+            process.looked = process.alive = process.since
         elif not isinstance(error, NotReady):
             raise error
         elif time.monotonic() - process.since > process.spec.ready_seconds:
             end_session(process.popen.pid)
             process.popen.wait()
             self._ended(process, starting, f"not ready after {process.spec.ready_seconds:.0f} s: {error}")
+
+    def _look(self, process: Supervised, starting: bool) -> None:
+        """Ask whether a process that runs is of any use."""
+        now = time.monotonic()
+        if process.spec.alive is None or process.popen is None:
+            return
+        task = process.task
+        if task is None:
+            if now - process.looked > LOOK_SECONDS:
+                process.looked = now
+                process.task = self._pool.submit(process.spec.alive)
+            return
+        if not task.done():
+            return
+        process.task, error = None, task.exception()
+        if error is None:
+            process.alive = now
+        elif not isinstance(error, NotReady):
+            raise error
+        elif now - process.alive > LOOK_SECONDS + DEAD_AFTER_SECONDS:
+            end_session(process.popen.pid)
+            self._ended(process, starting, f"it ran, but was of no use: {error}")
 
     def _ended(self, process: Supervised, starting: bool, why: str = "") -> None:
         assert process.popen is not None
@@ -216,7 +255,7 @@ class Supervision:
             needed = {name for process in running for name in process.spec.after}
             last = [process for process in running if process.spec.name not in needed] or running
             self._stop_all(last)
-            self._on_change()
+            self._tell()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _stop_all(self, processes: Sequence[Supervised]) -> None:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from sartor_local import supervision as supervision_module
 from sartor_local.faults import StartFailed, explain
 from sartor_local.probes import NotReady
 from sartor_local.process import (
@@ -98,6 +100,53 @@ def test_a_crashed_process_is_started_again(tmp_path: Path) -> None:
         assert process.identity.pid != first
     finally:
         supervision.stop()
+
+
+def test_a_process_that_runs_but_is_of_no_use_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(supervision_module, "DEAD_AFTER_SECONDS", 0.3)
+    useless = [False]
+
+    def alive() -> None:
+        if useless[0]:
+            raise NotReady("it takes no writes")
+
+    supervision = Supervision([replace(spec_of(tmp_path, "store"), alive=alive)])
+    supervision.start()
+    store = supervision.processes["store"]
+    first = store.identity
+    useless[0] = True
+    until(supervision, lambda: store.restarts == 1)
+    useless[0] = False
+    until(supervision, supervision.all_ready)
+    assert store.identity != first
+    supervision.stop()
+
+
+def test_what_a_full_disk_does_not_take_is_told_later(tmp_path: Path) -> None:
+    told: list[str] = []
+    full = [False]
+
+    def tell() -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        told.append(supervision.processes["one"].phase)
+
+    supervision = Supervision([spec_of(tmp_path, "one")], on_change=tell)
+    supervision.start()
+    full[0] = True
+    running = supervision.processes["one"].popen
+    assert running is not None
+    running.kill()
+    until(supervision, lambda: supervision.processes["one"].restarts == 1)
+    until(supervision, supervision.all_ready)
+    before = len(told)
+    full[0] = False
+    supervision.tick()
+    assert told[before:] == [Phase.READY]
+    supervision.stop()
 
 
 def test_a_process_that_cannot_start_ends_the_start_with_its_words(tmp_path: Path) -> None:
