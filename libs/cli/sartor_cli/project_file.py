@@ -175,6 +175,8 @@ def _resolve(section: Section, values: dict[str, Value], project: str) -> None:
             prefix = f"projects/{project}/{key.kind.kind.collection}"
             named = values.get(target)
             values[target] = [f"{prefix}/{each}" for each in named] if isinstance(named, list) else []
+        elif isinstance(key.kind, Section) and isinstance(inner := values.get(target), dict):
+            _resolve(key.kind, inner, project)
 
 
 def _double_names(parts: list[Part]) -> Iterator[Fault]:
@@ -206,17 +208,34 @@ def _broken_references(parts: list[Part]) -> Iterator[Fault]:
     }
     makers = {"datasets": "source", "models": "training plan"}
     for part in parts:
-        for key in PARTS[part.kind].keys:
-            if _makes(part.kind, key) or not isinstance(key.kind, Reference):
+        for path, key, target in _named_references(PARTS[part.kind], part.values):
+            if _makes(part.kind, key):
                 continue
-            target = part.values.get(key.to or key.name)
-            known = made[key.kind.collection]
+            known = made[key.kind.collection]  # type: ignore[attr-defined]
             if isinstance(target, str) and target not in known:
                 wanted, ids = _id(target), tuple(sorted(_id(name) for name in known))
-                what = makers.get(key.kind.collection)
+                what = makers.get(key.kind.collection)  # type: ignore[attr-defined]
                 message = f"no {what} makes {wanted!r}" if what else f"{wanted!r} is not in this file"
                 hint = suggestion(wanted, ids) if ids else "; there is none at all"
-                yield Fault(part.line_of(key.to or key.name), 1, f"{part.kind}.{key.name}", message + hint)
+                yield Fault(
+                    part.line_of(f"{path}{key.to or key.name}"),
+                    1,
+                    f"{part.kind}.{path}{key.name}",
+                    message + hint,
+                )
+
+
+def _named_references(
+    section: Section, values: Mapping[str, Value], path: str = ""
+) -> Iterator[tuple[str, Key, Value | None]]:
+    """Every reference of a part and of its sections: path of its section, key, and what it names."""
+    for key in section.keys:
+        target = key.to or key.name
+        value = values.get(target)
+        if isinstance(key.kind, Reference):
+            yield path, key, value
+        elif isinstance(key.kind, Section) and isinstance(value, dict):
+            yield from _named_references(key.kind, value, f"{path}{target}.")
 
 
 def _makes(kind: str, key: Key) -> bool:

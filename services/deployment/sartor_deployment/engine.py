@@ -23,7 +23,7 @@ _PROMPT_CACHE_MIB = 128
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM."""
     given = _arguments(argv)
-    _die_with(given.parent)
+    die_with(given.parent)
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     import xllamacpp
@@ -72,7 +72,8 @@ def _parameters(parameters: Any, given: argparse.Namespace) -> Any:
     return parameters
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Let the kernel end this process when its parent ends."""
     if parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above

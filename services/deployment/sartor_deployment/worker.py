@@ -73,7 +73,7 @@ def _build_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping[
 
 
 def _build_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
-    weights = context.put(Path(result["weights"]), "weights.gguf")
+    weights = context.put(Path(result["weights"]), "weights.gguf")  # or a classifier's tar: engines see which
     return lambda tx: revisions.built(tx, context.job.resource, weights, result["variants"])
 
 
@@ -105,6 +105,7 @@ def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping
     spec = revision.spec
     return {
         "references": str(context.fetch(revision.references)),
+        "classifier": _says_labels(context, revision),
         "url": url,
         "context_length": spec.engine.context_length,
         "slots": spec.engine.slots,
@@ -119,6 +120,15 @@ def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping
 def _parity_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
     measured = Parity(**result["parity"])
     return lambda tx: revisions.checked(tx, context.job.resource, measured, result["smoke"])
+
+
+def _says_labels(context: JobContext, revision: Revision) -> bool:
+    with context.runtime.database.read() as connection:
+        known = store.model_version(connection, revision.model_version)
+    if known is None or known.manifest is None:
+        return False
+    version = _read(context, known.manifest, ModelVersionManifest.from_json)
+    return any(file.path == "output_layer.json" for file in version.files)
 
 
 def _drift_inputs(context: JobContext) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sartor_datasets.reference_outputs import ReferenceOutput, write_reference_outputs
 
-from sartor_evaluation.items import HELD_OUT
+from sartor_evaluation.items import HELD_OUT, Item, Outcome
 from sartor_evaluation.junit import junit
 from sartor_evaluation.report import Report
 from sartor_evaluation.report_page import render
@@ -68,7 +68,11 @@ def _write_reference_outputs(given: Written) -> str:
 def _reference_outputs(answered: Answered) -> list[ReferenceOutput]:
     outputs = []
     for outcome in answered.outcomes[HELD_OUT]:
-        item, forced = outcome.item, answered.forced[outcome.item.item_id]
+        item, forced = outcome.item, answered.forced.get(outcome.item.item_id)
+        if forced is None:  # it says labels or numbers: a served copy must say the same
+            if outcome.answer is not None and not outcome.failure:
+                outputs.append(_said(item, outcome))
+            continue
         outputs.append(
             ReferenceOutput(
                 item_id=item.item_id,
@@ -81,3 +85,16 @@ def _reference_outputs(answered: Answered) -> list[ReferenceOutput]:
             )
         )
     return outputs
+
+
+def _said(item: Item, outcome: Outcome) -> ReferenceOutput:
+    """What a version with an output layer said; it has no tokens, so one stands for its answer."""
+    return ReferenceOutput(
+        item_id=item.item_id,
+        messages=({"role": "user", "content": item.subject},),
+        answer=outcome.answer or "",
+        prompt_token_ids=(0,),
+        answer_token_ids=(0,),
+        top1_token_ids=(0,),
+        answer_loss_sum=min(outcome.choice_losses, default=0.0),
+    )

@@ -169,3 +169,13 @@ def test_parts_without_a_fault_of_their_own_can_still_be_asked_about() -> None:
         "evaluation",
         "deployment",
     }
+
+
+def test_references_inside_a_section_are_names_too(tmp_path: Path) -> None:
+    """A deployment's loop names a plan, a policy, a source and a dataset; a wrong one is told."""
+    text = (Path("examples/support-desk/loop.yaml")).read_text(encoding="utf-8")
+    loop = parse_project_file(text, tmp_path / "p.yaml").of_kind("deployment")[0].values["loop"]
+    assert isinstance(loop, dict)
+    assert loop["source"] == "projects/support-loop/sources/corrections"
+    with pytest.raises(ProjectFileFaults, match=r"deployment\.loop\.source: 'korrections' is not"):
+        parse_project_file(text.replace("source: corrections", "source: korrections"), tmp_path / "p.yaml")

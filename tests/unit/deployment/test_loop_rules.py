@@ -43,7 +43,8 @@ def test_nothing_begins_without_a_cause() -> None:
 def test_each_cause_begins_one(facts: Facts, trigger: Trigger) -> None:
     """And is named."""
     found = cause(LOOP, facts, NOW)
-    assert found is not None and found[0] is trigger
+    assert found is not None
+    assert found[0] is trigger
 
 
 def test_what_is_not_ordered_begins_nothing() -> None:

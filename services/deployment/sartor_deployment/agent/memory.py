@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sartor_platform.errors import DataLoss, FailedPrecondition
 
+from sartor_deployment.build.classifier import engine_bytes, is_packed
 from sartor_deployment.build.gguf_file import GgufCorrupt, read_gguf
 from sartor_deployment.resources import EngineSettings
 
@@ -24,18 +25,27 @@ def check_fits(
         DataLoss: GGUF_CORRUPT.
         FailedPrecondition: ENGINE_NEEDS_MEMORY, with the numbers.
     """
+    if is_packed(weights):
+        _check(engine_bytes(weights), "the classifier with its runtime", spare_bytes, free_bytes)
+        return
     try:
         file = read_gguf(weights)
     except GgufCorrupt as error:
         raise DataLoss(f"the weights are no whole GGUF file: {error}", reason="GGUF_CORRUPT") from error
     needed = file.engine_bytes(settings.context_length, settings.slots)
+    cache = file.kv_bytes_per_token() * settings.context_length * settings.slots
+    what = (
+        f"weights {_mb(file.size_bytes)}, key-value cache {_mb(cache)} for {settings.slots} slots of"
+        f" {settings.context_length} tokens"
+    )
+    _check(needed, what, spare_bytes, free_bytes)
+
+
+def _check(needed: int, what: str, spare_bytes: int, free_bytes: int | None) -> None:
     free = available_bytes() if free_bytes is None else free_bytes
     if needed + spare_bytes > free:
-        cache = file.kv_bytes_per_token() * settings.context_length * settings.slots
         raise FailedPrecondition(
-            f"the engine needs {_mb(needed)} MB (weights {_mb(file.size_bytes)}, key-value cache"
-            f" {_mb(cache)} for {settings.slots} slots of {settings.context_length} tokens) and"
-            f" {_mb(spare_bytes)} MB must stay"
+            f"the engine needs {_mb(needed)} MB ({what}) and {_mb(spare_bytes)} MB must stay"
             f" free, but only {_mb(free)} MB are; use a smaller quantization, context_length or slots, or"
             " another machine",
             reason="ENGINE_NEEDS_MEMORY",

@@ -13,6 +13,7 @@ from sartor_platform.errors import FailedPrecondition
 from sartor_platform.worker import Report
 
 from sartor_deployment.build.choose import as_json, choose
+from sartor_deployment.build.classifier import is_classifier_version, pack
 from sartor_deployment.build.converter import convert
 from sartor_deployment.build.quantize import quantize
 from sartor_deployment.resources import AUTO
@@ -31,6 +32,11 @@ def build(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
     """
     started = time.monotonic()
     base, version, model = Path(task["base"]), Path(task["version"]), folder / "model"
+    if is_classifier_version(version):
+        report(0.1, stage="pack", message="it says labels or numbers: packed as it was evaluated")
+        weights = pack(base, version, folder / "weights.gguf")
+        report(1.0, stage="upload", size_mb=weights.stat().st_size / 1e6)
+        return {"weights": str(weights), "variants": []}
     if (version / "adapter_config.json").exists():
         report(0.02, stage="merge", message="merging the adapter into the base model")
         _merge(base, version, model)

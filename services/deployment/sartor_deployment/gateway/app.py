@@ -1,4 +1,4 @@
-"""The HTTP API: /v1/chat/completions, /v1/completions, /v1/models, /v1/feedback and /healthz."""
+"""The HTTP API: chat, completions, classifications, models, feedback (all below /v1) and /healthz."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from starlette.routing import Route
 from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.feedback import Feedback, parse_feedback
 from sartor_deployment.gateway.keys import Keys
-from sartor_deployment.gateway.proxy import Asked, Proxy, ProxyLimits
+from sartor_deployment.gateway.proxy import CLASSIFICATIONS, Asked, Proxy, ProxyLimits
 from sartor_deployment.gateway.routes import Routes
 from sartor_deployment.gateway.traffic import NoRecorder, Recorder
 
@@ -73,6 +73,9 @@ def make_app(
     async def complete(request: Request) -> Response:
         return await ask(request, "prompt", "/v1/completions")
 
+    async def classify(request: Request) -> Response:
+        return await ask(request, "input", CLASSIFICATIONS)
+
     async def models(request: Request) -> Response:
         caller = guard.caller(request.headers.get("authorization", ""))
         table = routes.current
@@ -108,6 +111,7 @@ def make_app(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", complete, methods=["POST"]),
+            Route(CLASSIFICATIONS, classify, methods=["POST"]),
             Route("/v1/models", models),
             Route("/v1/models/{model:path}", model),
             Route("/v1/feedback", opinion, methods=["POST"]),

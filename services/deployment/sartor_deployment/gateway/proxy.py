@@ -31,6 +31,7 @@ FIRST_BYTE_SECONDS = Histogram(
 _PASSED_ON = ("content-type", "cache-control")
 _LOOK_AGAIN_SECONDS = 0.5
 _LOADING = 503
+CLASSIFICATIONS = "/v1/classifications"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,5 +241,9 @@ class Proxy:
             answer.close()
             ended(failed, status < 400)
         if status >= 400:
+            if status == 404 and asked.path == CLASSIFICATIONS:
+                raise ApiError(
+                    400, f"{asked.model} writes text; ask /v1/chat/completions", "not_a_classifier", "model"
+                )
             raise from_engine(status, data)
         return Response(data, status, headers)

@@ -9,6 +9,8 @@ from typing import Any
 from sartor_text.pii import find_pii
 
 _MOST_CHARACTERS = 20_000
+CLASSIFIED = "classification"
+"""Marks the question of a classification: what corrects it is a label."""
 
 
 def masked(text: str) -> str:
@@ -39,19 +41,35 @@ def masked_json(value: Any) -> Any:
 
 
 def question_of(body: bytes) -> Any:
-    """The messages of a chat, or the prompt of a completion as one."""
+    """The messages of a chat, or the prompt of a completion or the text of a classification as one."""
     asked = json.loads(body)
     if "messages" in asked:
         return [{"role": str(m.get("role", "")), "content": m.get("content", "")} for m in asked["messages"]]
+    if "input" in asked:  # to be classified: of several texts the first
+        given = asked["input"]
+        text = given[0] if isinstance(given, list) and given else given
+        return [{"role": "user", "content": text, "kind": CLASSIFIED}]
     return [{"role": "user", "content": asked.get("prompt", "")}]
 
 
 def answer_text(body: bytes) -> str:
     """The text of an answer, whole or streamed."""
     if not body.startswith(b"data:"):
+        if label := _label(body):
+            return label
         return "".join(_content(choice) for choice in _choices(body))
     events = (line[5:] for line in body.split(b"\n") if line.startswith(b"data:"))
     return "".join(_content(choice) for event in events for choice in _choices(event))
+
+
+def _label(body: bytes) -> str:
+    """What was said of the first text that was to be classified."""
+    try:
+        data = json.loads(body).get("data") or [{}]
+    except (ValueError, AttributeError):
+        return ""
+    first = data[0] if isinstance(data, list) and isinstance(data[0], dict) else {}
+    return f"{first['value']:g}" if "value" in first else "|".join(first.get("labels", ()))
 
 
 def _choices(data: bytes) -> list[Any]:

@@ -24,6 +24,7 @@ from sartor_datasets.reference_outputs import (
 from sartor_platform.errors import FailedPrecondition
 from sartor_platform.worker import Report
 
+from sartor_deployment.parity.classifier import check_classifier
 from sartor_deployment.parity.forced import Forced, force
 from sartor_deployment.parity.smoke import ask_smoke_prompts
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
@@ -47,6 +48,8 @@ def check(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
         _, references = read_reference_outputs(Path(task["references"]))
     except MalformedReferenceOutputs as error:
         raise FailedPrecondition(str(error), reason="REFERENCES_MALFORMED") from error
+    if task.get("classifier"):
+        return check_classifier(task, references, report)
     chosen = choose(references, task["max_tokens"], task["context_length"])
     engine = EngineApi(task["url"])
     report(0.02, stage="tokenization", items=len(chosen))

@@ -51,6 +51,10 @@ class EngineApi:
         """A real request: one token. Returns if it was answered, else raises."""
         self._post("/completion", {"prompt": "a", "n_predict": 1})
 
+    def classify(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """What a version with an output layer says of each text."""
+        return list(self._post("/v1/classifications", {"input": list(texts)})["data"])
+
     def busy_slots(self) -> int:
         """How many requests it works on now."""
         slots = self._call("GET", "/slots", None)

@@ -1,4 +1,4 @@
-"""Target: llama.cpp on this machine, one process for each engine, as a child of whoever starts it."""
+"""Target: engines on this machine, one process each: llama.cpp, or torch where labels are said."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sartor_deployment.build.classifier import is_packed
 from sartor_deployment.resources import EngineSettings
 
 _KEPT_LINES = 20
@@ -161,4 +162,5 @@ def _command(weights: Path, alias: str, settings: EngineSettings, bind_host: str
         "--parent": str(os.getpid()),
     }
     flat = [part for option in options.items() for part in option]
-    return [sys.executable, "-P", "-m", "sartor_deployment.engine", *flat]
+    module = "classifier_engine" if is_packed(weights) else "engine"
+    return [sys.executable, "-P", "-m", f"sartor_deployment.{module}", *flat]

@@ -37,13 +37,17 @@ def begin(tx: Transaction, made: Adaptation, spec: LoopSpec) -> Adaptation:
 
 
 def record_row(correction: Correction) -> dict[str, Any]:
-    """A corrected answer as a row of the loop's source: a chat that ends with what was right."""
+    """A corrected answer as a row of the loop's source: a chat that ends with what was right, or a label."""
+    key = f"correction-{correction.id}"
+    if correction.question and correction.question[0].get("kind") == "classification":
+        text = _text(correction.question[0].get("content", ""))
+        return {"id": key, "text": text, "label": correction.correction}
     question = [
         {"role": str(each.get("role", "user")), "content": _text(each.get("content", ""))}
         for each in correction.question
     ]
     answer = {"role": "assistant", "content": correction.correction}
-    return {"id": f"correction-{correction.id}", "messages": [*question, answer]}
+    return {"id": key, "messages": [*question, answer]}
 
 
 def curated(tx: Transaction, adaptation: Adaptation, curation: Curation, spec: LoopSpec) -> None:
