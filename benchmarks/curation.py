@@ -25,7 +25,7 @@ from benchmarks.curation_memory import corpus_in_bounded_memory
 from benchmarks.results import report
 
 DOCUMENTS = 200_000
-FILTERED = 20_000
+FILTERED = 100_000
 SAMPLE = 10_000
 MEGABYTES = 2000
 WORKERS = min(2, os.cpu_count() or 1)
@@ -40,7 +40,7 @@ def main(documents: int = DOCUMENTS, megabytes: int = MEGABYTES) -> int:
         met = [
             *near_duplicates(Path(folder) / "near", documents, python),
             *filters(Path(folder) / "filters", min(FILTERED, documents), python),
-            corpus_in_bounded_memory(Path(folder) / "corpus", megabytes),
+            *corpus_in_bounded_memory(Path(folder) / "corpus", megabytes),
         ]
     return met.count(False)
 
@@ -59,7 +59,9 @@ def peers_environment() -> Path:
 
 
 def near_duplicates(folder: Path, documents: int, python: Path) -> list[bool]:
-    """Speed on all documents, recall and precision on a sample."""
+    """Recall and precision on a sample, speed on all documents."""
+    quality = near_duplicate_quality(folder.with_name("sample"), min(SAMPLE, documents), python)
+    compiling = _compile_seconds(folder.with_name("compiled"))
     _input(folder, documents)
     ours = _seconds(sys.executable, "-m", "benchmarks.curation_ours", "near_duplicates", folder)
     theirs = {
@@ -67,23 +69,45 @@ def near_duplicates(folder: Path, documents: int, python: Path) -> list[bool]:
         for name in ("datatrove", "text_dedup")
     }
     shutil.rmtree(folder)
-    quality = near_duplicate_quality(folder.with_name("sample"), min(SAMPLE, documents), python)
-    shown = {"documents": documents, "ours_seconds": ours, "quality": quality}
-    as_good = {name: _as_good(quality["ours"], quality[name]) for name in theirs}
+    shown = {
+        "documents": documents,
+        "ours_seconds": ours,
+        "compile_seconds_once_a_machine": compiling,
+        "quality": quality,
+    }
     goals = {"datatrove": 20.0, "text_dedup": 3.0}
-    return [
-        report(
-            f"near_dup_vs_{name}",
-            seconds / ours,
-            goals[name],
-            "higher",
-            **shown,
-            peer_seconds=seconds,
-            as_good=as_good[name],
-        )
-        and as_good[name]
+    speed = [
+        report(f"near_dup_vs_{name}", seconds / ours, goals[name], "higher", **shown, peer_seconds=seconds)
         for name, seconds in theirs.items()
     ]
+    best = {of: max(quality[name][of] for name in theirs) for of in ("recall", "precision")}
+    as_good = [
+        report(
+            f"near_dup_{of}",
+            quality["ours"][of],
+            peer,
+            "higher",
+            **{**shown, "documents": min(SAMPLE, documents)},
+        )
+        for of, peer in best.items()
+    ]
+    return [*speed, *as_good]
+
+
+def _compile_seconds(folder: Path) -> float:
+    """What the first run on a machine pays for machine code, that later ones find on disk."""
+    call = (
+        "from sartor_text.minhash import sign_pages; from sartor_text.shingles import *; import numpy as np;"
+        "texts = Utf8Texts.of(['a b c d e f']); sign_pages(texts);"
+        "word_jaccards(word_shingles(texts), np.zeros((1, 2), dtype=np.int64))"
+    )
+    seconds: list[float] = []
+    for _ in range(2):
+        started = time.perf_counter()
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+        subprocess.run([sys.executable, "-c", call], check=True, env=environment)
+        seconds.append(time.perf_counter() - started)
+    return round(seconds[0] - seconds[1], 1)
 
 
 def near_duplicate_quality(folder: Path, documents: int, python: Path) -> dict[str, dict[str, float]]:
@@ -141,10 +165,6 @@ def _quality(kept: np.ndarray, pairs: np.ndarray) -> dict[str, float]:
         "recall": round(right / max(right + left, 1), 4),
         "precision": round(right / max(removed, 1), 4),
     }
-
-
-def _as_good(ours: dict[str, float], theirs: dict[str, float]) -> bool:
-    return ours["recall"] >= theirs["recall"] and ours["precision"] >= theirs["precision"]
 
 
 def filters(folder: Path, documents: int, python: Path) -> list[bool]:

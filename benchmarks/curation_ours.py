@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
-from sartor_curation.curation_job import write_splits
-from sartor_curation.pipeline import Pipeline
+from sartor_curation.curation_job import write_dropped, write_memory, write_splits
+from sartor_curation.pipeline import Finished, Pipeline
 from sartor_curation.policy import OPTIONAL, Policy, Preset
 from sartor_curation.shards import Processes
 from sartor_curation.steps.batches import as_arrow
@@ -49,8 +49,13 @@ def near_duplicates(folder: Path, workers: int) -> float:
 
 
 def corpus(folder: Path, workers: int) -> float:
-    """Every step of the preset."""
-    return _run(folder, workers, [])
+    """Every step of the preset, and all that a job leaves: splits, dropped records, memory and report."""
+    started = time.perf_counter()
+    finished = _curate(folder, workers, [], False)
+    write_dropped(folder / "ours", finished)
+    write_memory(folder / "ours", finished)
+    (folder / "ours" / "report.json").write_bytes(finished.report().to_json())
+    return time.perf_counter() - started
 
 
 def filters(folder: Path, workers: int) -> float:
@@ -62,11 +67,13 @@ def filters(folder: Path, workers: int) -> float:
 
 def _run(folder: Path, workers: int, skipped: Sequence[str], *, whole_sentences_only: bool = False) -> float:
     started = time.perf_counter()
-    _curate(folder, workers, skipped, whole_sentences_only)
+    finished = _curate(folder, workers, skipped, whole_sentences_only)
+    ids = [key for batch in finished.batches() for key in batch.column("record_key").to_pylist()]
+    (folder / "ours.ids").write_text("\n".join(map(str, ids)))
     return time.perf_counter() - started
 
 
-def _curate(folder: Path, workers: int, skipped: Sequence[str], whole_sentences_only: bool) -> None:
+def _curate(folder: Path, workers: int, skipped: Sequence[str], whole_sentences_only: bool) -> Finished:
     policy = Policy(
         dataset="projects/bench/datasets/corpus",
         base_model="projects/bench/baseModels/none",
@@ -81,8 +88,7 @@ def _curate(folder: Path, workers: int, skipped: Sequence[str], whole_sentences_
         pipeline = Pipeline(policy, work / "shards", count_words, "corpus", executor=executor)
         finished = pipeline.run(read(folder / "input"))
     write_splits(work, finished)
-    ids = [key for batch in finished.batches() for key in batch.column("record_key").to_pylist()]
-    (folder / "ours.ids").write_text("\n".join(map(str, ids)))
+    return finished
 
 
 def count_words(texts: Sequence[str]) -> list[int]:

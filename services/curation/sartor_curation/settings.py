@@ -11,8 +11,8 @@ from sartor_platform.settings import PlatformSettings
 class CurationSettings(PlatformSettings):
     """What curation needs to know beyond the platform's settings."""
 
-    shard_bytes: int = 8 << 20
-    """Bytes of a shard of a snapshot: a process holds some ten times as much while it works on one."""
+    shard_bytes: int = 4 << 20
+    """Bytes of a shard of a snapshot: a process holds some fifty times as much while it works on one."""
     compute_processes: int = 0
     """Processes that work on the shards of one snapshot; 0 is one a core."""
     ray_address: str = ""

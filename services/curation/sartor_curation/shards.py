@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 from sartor_curation.index import write_batch
 from sartor_curation.steps.batches import concatenated, items
 
-SHARD_BYTES = 8 << 20
-"""Bytes of a shard's Arrow data; a process holds several times as much while it works on it."""
+SHARD_BYTES = 4 << 20
+"""Bytes of a shard's Arrow data; a process holds fifty times as much while it works on it."""
+_MANY_TASKS = 128
+"""After so many a process holds more than it is worth: it took minutes, and a new one starts in a second."""
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -79,7 +81,7 @@ class Processes:
         finally:
             for one in waiting:
                 one.cancel()
-            if not self._kept:
+            if not self._kept or len(tasks) >= _MANY_TASKS:
                 self._end()
 
     def _opened(self) -> ProcessPoolExecutor:
