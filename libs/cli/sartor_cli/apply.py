@@ -14,8 +14,13 @@ from sartor.curation.v1.curation_policy_pb2 import CurationPolicy
 from sartor.curation.v1.curation_service_pb2 import ApplyCurationPolicyRequest
 from sartor.deployment.v1.deployment_service_pb2 import ApplyEndpointRequest
 from sartor.deployment.v1.endpoint_pb2 import Endpoint
-from sartor.evaluation.v1.evaluation_service_pb2 import ApplyGateRequest, ApplySuiteRequest
+from sartor.evaluation.v1.evaluation_service_pb2 import (
+    ApplyGateRequest,
+    ApplyPromptRequest,
+    ApplySuiteRequest,
+)
 from sartor.evaluation.v1.gate_pb2 import Gate
+from sartor.evaluation.v1.prompt_pb2 import Prompt
 from sartor.evaluation.v1.suite_pb2 import Suite
 from sartor.ingestion.v1.ingestion_service_pb2 import ApplyProjectRequest, ApplySourceRequest
 from sartor.ingestion.v1.project_pb2 import Project
@@ -52,6 +57,7 @@ _TARGETS = {
         Endpoint, "endpoint", ApplyEndpointRequest, lambda sartor: sartor.deployment.ApplyEndpoint
     ),
     "suites": _Target(Suite, "suite", ApplySuiteRequest, lambda sartor: sartor.evaluation.ApplySuite),
+    "prompts": _Target(Prompt, "prompt", ApplyPromptRequest, lambda sartor: sartor.evaluation.ApplyPrompt),
     "evaluation": _Target(Gate, "gate", ApplyGateRequest, lambda sartor: sartor.evaluation.ApplyGate),
     "training": _Target(
         TrainingPlan,

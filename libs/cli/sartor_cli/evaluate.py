@@ -45,6 +45,12 @@ def evaluate(
     curation: Annotated[str, typer.Option(help="Ask the test split of this curation.")] = "",
     items: Annotated[Path | None, typer.Option(help="Or ask the items of this JSONL file.")] = None,
     suite: Annotated[list[str] | None, typer.Option("--suite", help="Also or instead this suite.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="Also ask each model with this prompt.")
+    ] = None,
+    cost: Annotated[
+        list[int] | None, typer.Option("--cost", min=1, help="Measure cost at so many clients.")
+    ] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Show only this metric.")] = None,
     max_items: Annotated[int, typer.Option(min=0, help="Most items; 0 takes all.")] = 0,
     general: Annotated[
@@ -66,6 +72,7 @@ def evaluate(
     Examples:
       sartor evaluate -c baseModels/smollm2 -c tuned=models/support/versions/v1 --curation 01jd…
       sartor evaluate -c base=baseModels/smollm2@3 --items questions.jsonl
+      sartor evaluate -c baseModels/smollm2 --prompt brief --cost 1 --cost 8 --items questions.jsonl
       sartor evaluate -c live=endpoints/support -c old=answers:old.jsonl --items questions.jsonl
     """
     if (curation and items is not None) or not (curation or items is not None or suite):
@@ -79,6 +86,8 @@ def evaluate(
             general_suite="builtin" if general else "",
             max_items=max_items,
             suites=[each if "/" in each else f"{root}/suites/{each}" for each in suite or ()],
+            prompts=[each if "/" in each else f"{root}/prompts/{each}" for each in prompt or ()],
+            cost_clients=cost or (),
             metrics=metric or (),
         )
         if items is not None:
@@ -93,6 +102,8 @@ def evaluate(
     elif wait:
         console.print(score_table(done.scores))
         console.print(comparison_table(done.comparisons))
+        for note in done.notes:
+            console.print(note)
         console.print(f"Every item: sartor get answers {done.name.rpartition('/')[2]}")
     else:
         console.print(

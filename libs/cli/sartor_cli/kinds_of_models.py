@@ -114,6 +114,20 @@ KINDS = (
         "suites/{}",
     ),
     ResourceKind(
+        "prompts",
+        lambda s: s.evaluation.ListPrompts,
+        evaluation.ListPromptsRequest,
+        (
+            NAME,
+            C("SYSTEM", lambda each: each.system),
+            C("EXAMPLES", lambda each: str(len(each.examples) + each.shots), right=True),
+            *ORDER,
+        ),
+        lambda s: s.evaluation.GetPrompt,
+        evaluation.GetPromptRequest,
+        "prompts/{}",
+    ),
+    ResourceKind(
         "evaluations",
         lambda s: s.evaluation.ListEvaluations,
         evaluation.ListEvaluationsRequest,

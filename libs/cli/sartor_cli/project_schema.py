@@ -218,10 +218,26 @@ SUITE = Section(
         Key("curation", Text()),
         Key("inline_items", Section((Key("items", ListOf(ITEM)),))),
         Key("task", Text()),
+        Key("builtin", Text()),
+        Key("variations", ListOf(Text())),
         Key("metrics", ListOf(Text())),
         Key("pattern", Text()),
         Key("schema", Text()),
         Key("max_items", _COUNT),
+    )
+)
+
+PROMPT = Section(
+    (
+        Key("name", Id(), required=True),
+        Key("system", Text()),
+        Key("format", Text()),
+        Key(
+            "examples",
+            ListOf(Section((Key("prompt", Text(), required=True), Key("reference", Text(), required=True)))),
+        ),
+        Key("shots", _COUNT),
+        Key("choice", Text()),
     )
 )
 
@@ -253,6 +269,7 @@ PARTS = {
     "curation": CURATION,
     "training": TRAINING,
     "suites": SUITE,
+    "prompts": PROMPT,
     "evaluation": EVALUATION,
     "deployment": DEPLOYMENT,
 }
@@ -264,6 +281,7 @@ COLLECTIONS = {
     "curation": "curationPolicies",
     "training": "trainingPlans",
     "suites": "suites",
+    "prompts": "prompts",
     "evaluation": "gates",
     "deployment": "endpoints",
 }

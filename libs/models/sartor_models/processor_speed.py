@@ -77,9 +77,8 @@ def quick_attention(model: Any) -> Iterator[None]:
 
 @contextmanager
 def packed_weights(model: Any) -> Iterator[None]:
-    """The linear layers' weights in oneDNN's own layout; meanwhile the plain ones need no memory where they are
-    mapped from a file. Only bfloat16 on a processor; the output layer stays: it often is the embedding too.
-    """
+    """The linear layers' weights in oneDNN's own layout; meanwhile the plain ones need no memory where they
+    are mapped from a file. Only bfloat16 on a processor; the output layer stays, often the embedding too."""
     plain: list[tuple[torch.nn.Linear, torch.Tensor]] = []
     try:
         if _packable(model):

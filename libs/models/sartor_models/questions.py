@@ -37,12 +37,14 @@ def ask(
     tokens_per_batch: int = 12_288,
     max_rows: int = 64,
     progress: Callable[[float], None] = lambda fraction: None,
+    answered: Callable[[int, Response], None] = lambda number, response: None,
     decode: Callable[[Sequence[int]], str] | None = None,
 ) -> list[Response]:
     """Responses in the order of `questions`. Batches are of like length, so an answer does not depend on its
     neighbours beyond rounding.
 
     Args:
+        answered: is told each question's position and response as soon as it is there.
         decode: token ids to text; needed where questions have stops.
     Raises:
         ValueError: a question without prompt, with an empty answer to score, or with nothing to do.
@@ -77,6 +79,7 @@ def ask(
         for batch, found in zip(batches, threads.map(read, batches), strict=True):
             for index, response in zip(batch, found, strict=True):
                 responses[index] = response
+                answered(index, response)
             done += len(batch)
             progress(done / len(questions))
     return [response for response in responses if response is not None]

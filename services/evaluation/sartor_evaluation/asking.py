@@ -1,9 +1,11 @@
 """Items asked of one model under one prompt: messages to tokens, tokens to outcomes."""
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Protocol
 
 from sartor_datasets.records import Message
@@ -13,8 +15,9 @@ from sartor_models.questions import Question, Response, ask
 from sartor_models.tokenizer import ChatTokenizer
 
 from sartor_evaluation.context_questions import continuation, windows
-from sartor_evaluation.items import Item, ItemKind, Outcome
+from sartor_evaluation.items import Item, ItemKind, Outcome, Timing
 from sartor_evaluation.prompts import ZERO_SHOT, Choice, ExampleBook, Prompt
+from sartor_evaluation.resident import resident_bytes
 
 LONGEST_ANSWER_TOKENS = 512
 _LEAST_ANSWER_TOKENS = 16
@@ -101,6 +104,7 @@ class Asker:
         self._digest = digest
         self.forced: dict[str, Forced] = {}
         self.asked = 0
+        self.finished: Callable[[Outcome], None] | None = None
 
     def outcomes(
         self,
@@ -129,17 +133,62 @@ class Asker:
             def advance(fraction: float, done: int = done, size: int = len(positions)) -> None:
                 progress((done + fraction * size) / len(items))
 
-            responses = iter(self._responses([q for one in prepared for q in one.questions], advance))
+            heard = self._telling(prepared)
+            questions = [question for one in prepared for question in one.questions]
+            responses = iter(self._responses(questions, advance, heard))
             for position, one in zip(positions, prepared, strict=True):
                 found[position] = self._outcome(one, [next(responses) for _ in one.questions])
             done += len(positions)
         return [outcome for outcome in found if outcome is not None]
 
+    def timed(self, items: Sequence[Item], prompt: Prompt) -> list[Timing]:
+        """As cost.Timed: all at once in one batch, as clients that ask at the same time are served."""
+        questions = [self._prepare(item, prompt, generate=True).questions[0] for item in items]
+        questions = [replace(one, answer_ids=()) for one in questions]
+        model = self._model()
+        started = time.perf_counter()
+        self._ask(model, [replace(one, max_new_tokens=1) for one in questions])
+        first = time.perf_counter() - started
+        started = time.perf_counter()
+        responses = self._ask(model, questions)
+        seconds = time.perf_counter() - started
+        written = [
+            0 if one.answer is None else len(one.answer.ids) + one.answer.finished for one in responses
+        ]
+        megabytes = resident_bytes() / 2**20
+        return [Timing(first, seconds, tokens, len(items), megabytes) for tokens in written]
+
+    def _ask(self, model: Any, questions: Sequence[Question], **more: Any) -> list[Response]:
+        tokenizer = self.tokenizer
+        eos_ids, pad_id = tokenizer.eos_ids, tokenizer.pad_id
+        return ask(model, questions, eos_ids=eos_ids, pad_id=pad_id, decode=tokenizer.decode, **more)
+
     def question(self, item: Item) -> Question:
         """The item in tokens, without examples."""
         return self._prepare(item, ZERO_SHOT, generate=True).questions[0]
 
-    def _responses(self, questions: Sequence[Question], progress: Callable[[float], None]) -> list[Response]:
+    def _telling(self, prepared: Sequence["_Prepared"]) -> Callable[[int, Response], None]:
+        """What to call with each question's response, so that items are told of as they finish."""
+        owners = [one for one in prepared for _ in one.questions]
+        known: dict[int, Response] = {}
+        firsts = [0, *accumulate(len(one.questions) for one in prepared)]
+        first = {id(one): start for one, start in zip(prepared, firsts, strict=False)}
+
+        def heard(number: int, response: Response) -> None:
+            known[number] = response
+            one = owners[number]
+            places = range(first[id(one)], first[id(one)] + len(one.questions))
+            if self.finished is not None and all(place in known for place in places):
+                self.finished(self._outcome(one, [known[place] for place in places]))
+
+        return heard
+
+    def _responses(
+        self,
+        questions: Sequence[Question],
+        progress: Callable[[float], None],
+        heard: Callable[[int, Response], None],
+    ) -> list[Response]:
         """From memory where they are known, else from the model; then they are remembered, even if the rest
         of
         the evaluation is interrupted.
@@ -147,6 +196,8 @@ class Asker:
         known = self._memory.find(self._digest, questions)
         new = [position for position in range(len(questions)) if position not in known]
         done = len(known)
+        for position, response in known.items():
+            heard(position, response)
         # Questions of like prompts stay together, so that what they share is read once.
         for start in range(0, len(new), max(_KEPT_AT_ONCE, len(new) // 4)):
             some = new[start : start + max(_KEPT_AT_ONCE, len(new) // 4)]
@@ -154,14 +205,11 @@ class Asker:
             def advance(fraction: float, done: int = done, size: int = len(some)) -> None:
                 progress((done + fraction * size) / len(questions))
 
-            responses = ask(
-                self._model(),
-                [questions[position] for position in some],
-                eos_ids=self.tokenizer.eos_ids,
-                pad_id=self.tokenizer.pad_id,
-                progress=advance,
-                decode=self.tokenizer.decode,
-            )
+            def answered(number: int, response: Response, some: Sequence[int] = some) -> None:
+                heard(some[number], response)
+
+            asked = [questions[position] for position in some]
+            responses = self._ask(self._model(), asked, progress=advance, answered=answered)
             known |= dict(zip(some, responses, strict=True))
             pairs = [(questions[position], known[position]) for position in some]
             self._memory.keep(self._digest, [pair for pair in pairs if _finite(pair[1])])

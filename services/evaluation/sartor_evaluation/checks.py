@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from sartor_platform.errors import FieldViolation, InvalidArgument
 
+from sartor_evaluation.built_in_suites import BUILT_IN
 from sartor_evaluation.gates import faults
 from sartor_evaluation.metrics.catalogue import known_metrics, unknown_metrics
 from sartor_evaluation.names import (
@@ -22,6 +23,7 @@ from sartor_evaluation.names import (
     MODEL,
     MODEL_VERSION,
     MOST_CANDIDATES,
+    MOST_CLIENTS,
     MOST_INLINE_ANSWERS,
     MOST_INLINE_ITEMS,
     MOST_ITEMS_ONCE,
@@ -32,6 +34,7 @@ from sartor_evaluation.names import (
     SUITE,
     project_of,
 )
+from sartor_evaluation.prompt_checks import prompt_violations
 from sartor_evaluation.specs import (
     Candidate,
     EvaluationSpec,
@@ -41,6 +44,7 @@ from sartor_evaluation.specs import (
     ModelService,
     SuiteSpec,
 )
+from sartor_evaluation.variations import KINDS
 
 CORRECTIONS = ("none", "holm")
 _NEEDS_NO_REFERENCE = ("pattern", "schema")
@@ -73,12 +77,24 @@ def check_suite(name: str, spec: SuiteSpec) -> None:
         bool(spec.items.inline),
         spec.items.object is not None,
         bool(spec.task),
+        bool(spec.builtin),
     ]
     if sum(given) != 1:
-        text = "must be one of curation, inline_items, items_object and task"
+        text = "must be one of curation, inline_items, items_object, task and builtin"
         found.append(FieldViolation("items", "the suite is empty: it " + text if not any(given) else text))
     if spec.items.inline or spec.items.curation:
         found += _item_violations(spec.items, project, needs_reference=not (spec.pattern or spec.schema))
+    if spec.builtin and spec.builtin not in BUILT_IN:
+        text = f"is {spec.builtin!r}; known are {', '.join(BUILT_IN)}"
+        found.append(FieldViolation("builtin", text))
+    if unknown := [kind for kind in spec.variations if kind not in KINDS]:
+        text = f"knows no {', '.join(unknown)}; known are {', '.join(KINDS)}"
+        found.append(FieldViolation("variations", text))
+    if spec.variations and (spec.task or spec.builtin):
+        text = (
+            "change prompts, but a task file or built-in suite says every character of them; leave them out"
+        )
+        found.append(FieldViolation("variations", text))
     if spec.max_items < 0:
         found.append(FieldViolation("max_items", "must not be negative"))
     found += _expectation_violations(spec.pattern, spec.schema)
@@ -99,6 +115,9 @@ def check_evaluation(parent: str, spec: EvaluationSpec, allowed_urls: Collection
     found += _suite_violations(spec.general_suite, spec.max_items)
     found += metric_violations(spec.metrics)
     found += _named_suite_violations(spec.suites, project)
+    found += prompt_violations(spec, project)
+    if any(not 1 <= count <= MOST_CLIENTS for count in spec.cost_clients):
+        found.append(FieldViolation("cost_clients", f"must be numbers from 1 to {MOST_CLIENTS}"))
     source = spec.items
     if source.curation or source.inline or source.object is not None or not spec.suites:
         found += _item_violations(source, project, needs_reference=True)

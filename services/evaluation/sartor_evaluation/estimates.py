@@ -105,6 +105,10 @@ def verdict(difference: Estimate, *, higher_is_better: bool) -> Verdict:
     return Verdict.CANNOT_TELL
 
 
+def _items(count: int, what: str = "item") -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def items_needed(difference: Estimate) -> int | None:
     """About how many items would make the interval of this difference exclude zero; None where that cannot be
     said.
@@ -128,7 +132,8 @@ def in_words(difference: Estimate, *, higher_is_better: bool | None, adjusted_p:
     found = verdict(difference, higher_is_better=higher_is_better is not False)
     caution = ""
     if difference.clusters < FEW_ITEMS:
-        caution = f" (only {difference.clusters} independent items: a rough guide)"
+        independent = _items(difference.clusters, "independent item")
+        caution = f" (only {independent}: a rough guide)"
     if found is not Verdict.CANNOT_TELL:
         word = found.value
         if higher_is_better is None:
@@ -140,8 +145,8 @@ def in_words(difference: Estimate, *, higher_is_better: bool | None, adjusted_p:
         return "the same on every item" + caution
     needed = items_needed(difference)
     if needed is None or needed > 1_000_000:
-        return f"cannot tell with {difference.items} items" + caution
-    return f"cannot tell with {difference.items} items; about {_round_up(needed)} would do" + caution
+        return f"cannot tell with {_items(difference.items)}" + caution
+    return f"cannot tell with {_items(difference.items)}; about {_round_up(needed)} would do" + caution
 
 
 def _round_up(count: int) -> int:

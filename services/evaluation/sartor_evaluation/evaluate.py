@@ -22,6 +22,7 @@ from sartor_evaluation.classifying import (
     rival_task,
 )
 from sartor_evaluation.findings import find
+from sartor_evaluation.finished_items import FinishedItems
 from sartor_evaluation.gates import (
     Baseline,
     GateVerdict,
@@ -37,8 +38,9 @@ from sartor_evaluation.metrics.similarity import NoEmbeddings
 from sartor_evaluation.open_models import opener, with_templates
 from sartor_evaluation.outputs import Written, write
 from sartor_evaluation.overlap_check import TrainingText, overlapping
+from sartor_evaluation.prompt_notes import prompt_notes
 from sartor_evaluation.prompt_search import FewShotSearch
-from sartor_evaluation.prompts import Choice, ExampleBook, NoExamples, Prompt
+from sartor_evaluation.prompts import Choice, ExampleBook, NoExamples, Prompt, template
 from sartor_evaluation.remote import RemoteModel
 from sartor_evaluation.report import Report
 from sartor_evaluation.run import Answered, Candidate, ModelFiles, Plan, Source, by_suite, run
@@ -100,22 +102,26 @@ def _evaluate(task: Mapping[str, Any], folder: Path, report: Progress, started: 
         models[MAJORITY] = MostFrequent(tuple(splits.train))
     held_out, too_long = _those_that_fit(splits.held_out, models)
     plan = Plan(
-        candidates=tuple(_candidate(value, models) for value in task["candidates"]),
+        candidates=tuple(_candidate(value, models, task) for value in task["candidates"]),
         held_out=held_out,
         general=general_items() if task["general_suite"] == "builtin" else (),
         validation=splits.validation,
         search=_search(task["few_shot"]),
         suites={name: suite.items for name, suite in splits.suites.items()},
+        cost_clients=tuple(task.get("cost_clients", ())),
     )
     memory = AnswerCache(Path(task["memory"]), task["memory_bytes"]) if task.get("memory") else None
     open_model = opener(ExampleBook(splits.train), folder / "models", memory, written)
-    answered = run(plan, open_model, _reporter(report, started))
+    finished = FinishedItems(report)
+    answered = run(plan, open_model, _reporter(report, started), finished)
+    finished.flush()
     _check_failures(answered)
     report(0.99, stage="statistics and reports", eta_seconds=2.0)
     table = by_suite(answered)
     findings = find(table, wanted=_wanted(task, splits))
     overlap = _overlap(plan, splits, asked_of_curation=not task["items"])
     verdict = _judge(task, findings, overlap)
+    notes = prompt_notes(answered, findings)
     made = Report(
         about=task["about"],
         answered=answered,
@@ -125,6 +131,7 @@ def _evaluate(task: Mapping[str, Any], folder: Path, report: Progress, started: 
         too_long=too_long,
         seconds=time.monotonic() - started,
         overlap=overlap,
+        notes=notes,
     )
     return write(Written(made, folder, task["reference_candidate"]))
 
@@ -133,14 +140,14 @@ def _splits(task: Mapping[str, Any]) -> _Splits:
     curated = Path(task["curated"]) if task["curated"] else None
     train = curated_items(curated, "train") if curated else []
     validation = curated_items(curated, "validation") if curated else []
-    suites = {name: suite_items(name, value) for name, value in task.get("suites", {}).items()}
+    suites = {name: suite_items(name, value, train) for name, value in task.get("suites", {}).items()}
     if task["items"]:
         held_out = read_client_items(Path(task["items"]))
     elif task.get("ask_test_split", True):
         held_out = curated_items(curated, "test") if curated else []
     else:
         held_out = []
-    if not held_out and not suites:
+    if not held_out and not suites and not task.get("cost_clients"):
         raise UnusableItems(
             "the suite is empty: the test split of the curation has no question with an answer; give the "
             "data a larger test share, or mark records with the attribute split = test"
@@ -175,8 +182,11 @@ def _model(value: Mapping[str, Any]) -> Source:
     return ModelFiles(value["name"], Path(value["base"]), version, value.get("digest", ""))
 
 
-def _candidate(value: Mapping[str, Any], models: Mapping[str, Source]) -> Candidate:
+def _candidate(value: Mapping[str, Any], models: Mapping[str, Source], task: Mapping[str, Any]) -> Candidate:
     shots = int(value["shots"])
+    if name := value.get("prompt"):
+        prompt = template(name.rpartition("/")[2], task["prompts"][name])
+        return Candidate(value["id"], models[value["model"]], prompt)
     return Candidate(value["id"], models[value["model"]], None if shots < 0 else Prompt(shots))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
+from sartor_evaluation.cost_suites import clients_of
 from sartor_evaluation.estimates import CONFIDENCE, Estimate, holm
 from sartor_evaluation.metrics.catalogue import Better, known_metrics, metrics
 
@@ -125,9 +126,9 @@ def _rule_faults(rule: Rule, general_suite: str, suites: Sequence[str]) -> Itera
     known = metrics().get(rule.metric)
     if known is None:
         yield ".metric", f"{rule.metric!r} is no metric; known are {known_metrics()}"
-    if rule.suite not in ("held_out", "general", *suites):
+    if rule.suite not in ("held_out", "general", *suites) and clients_of(rule.suite) is None:
         named = "".join(f", {suite}" for suite in suites)
-        yield ".suite", f"is {rule.suite!r}; known are held_out and general{named}"
+        yield ".suite", f"is {rule.suite!r}; known are held_out and general{named}, and cost_8 for 8 clients"
     elif rule.suite == "general" and general_suite == "none":
         yield ".suite", "is general, but the gate's general_suite is none; set it to builtin"
     if rule.suite == "general" and rule.compared_to is Baseline.PROMPTED:

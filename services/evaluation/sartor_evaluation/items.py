@@ -135,7 +135,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one request cost, with `clients` asking at the same time. `megabytes` is 0 where it is not known."""
+    """What one request cost, with `clients` asking at the same time. `megabytes` is 0 where not known."""
 
     first_token_seconds: float
     seconds: float

@@ -10,6 +10,7 @@ from sartor_platform.names import pattern
 PROJECT = pattern("projects/{project}")
 GATE = pattern("projects/{project}/gates/{gate}")
 SUITE = pattern("projects/{project}/suites/{suite}")
+PROMPT = pattern("projects/{project}/prompts/{prompt}")
 EVALUATION = pattern("projects/{project}/evaluations/{evaluation}")
 MODEL = pattern("projects/{project}/models/{model}")
 MODEL_VERSION = pattern("projects/{project}/models/{model}/versions/{version}")
@@ -26,6 +27,8 @@ MOST_ITEMS_ONCE = 16
 MOST_SHOTS = 32
 MOST_CANDIDATES = 8
 MOST_SUITES = 16
+MOST_PROMPTS = 16
+MOST_CLIENTS = 64
 SEARCH = -1
 """As number of shots: search the best prompt on the validation split."""
 

@@ -15,7 +15,7 @@ from sartor_evaluation.report_page import render
 from sartor_evaluation.results import rows, write_json_lines, write_parquet
 from sartor_evaluation.run import Answered
 
-FINDINGS = ("scores", "comparisons", "verdict")
+FINDINGS = ("scores", "comparisons", "verdict", "notes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def write_report(report: dict[str, Any], folder: Path) -> dict[str, Any]:
         "report": str(folder / "report.json"),
         "report_page": str(folder / "report.html"),
         "junit": str(folder / "junit.xml"),
-        "findings": {name: report[name] for name in FINDINGS},
+        "findings": {name: report[name] for name in FINDINGS if name in report},
     }
 
 

@@ -9,9 +9,10 @@ examples of its own kind and, where there are enough, of its own language.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sartor_datasets.records import Message
 
@@ -36,10 +37,19 @@ class Prompt:
 
     shots: int = 0
     choice: Choice = Choice.RETRIEVED
+    name: str = ""
+    system: str = ""
+    format: str = ""
+    given: tuple[tuple[str, str], ...] = ()
+    """Examples that are always shown: (question, answer)."""
 
     @property
     def description(self) -> str:
         """In words, for reports."""
+        if self.name:
+            shown = len(self.given) + self.shots
+            examples = "no examples" if not shown else "1 example" if shown == 1 else f"{shown} examples"
+            return f"the prompt {self.name}, {examples}"
         if not self.shots:
             return "no examples"
         examples = "1 example" if self.shots == 1 else f"{self.shots} examples"
@@ -52,6 +62,34 @@ class Prompt:
 
 
 ZERO_SHOT = Prompt()
+
+
+def template(name: str, spec: Mapping[str, Any]) -> Prompt:
+    """The prompt of a standing order's revision."""
+    choice = Choice(spec["choice"] or Choice.RETRIEVED)
+    given = tuple((one[0], one[1]) for one in spec["examples"])
+    return Prompt(spec["shots"], choice, name, spec["system"], spec["format"], given)
+
+
+def dressed(messages: Sequence[Message], prompt: Prompt) -> tuple[Message, ...]:
+    """The messages with the prompt's system text and given examples before them, and the last question in its
+    form."""
+    rest = [message for message in messages if message.role != "system"]
+    system = [message for message in messages if message.role == "system"]
+    if prompt.system:
+        system = [Message("system", prompt.system)]
+    turns = [
+        message
+        for question, answer in prompt.given
+        for message in (Message("user", _formed(question, prompt)), Message("assistant", answer))
+    ]
+    if rest and rest[-1].role == "user":
+        rest[-1] = Message("user", _formed(rest[-1].content, prompt))
+    return (*system, *turns, *rest)
+
+
+def _formed(question: str, prompt: Prompt) -> str:
+    return prompt.format.replace("{question}", question) if prompt.format else question
 
 
 class NoExamples(ValueError):
@@ -78,14 +116,15 @@ class ExampleBook:
             NoExamples: examples are asked for and the training split has none of this kind.
         """
         if not prompt.shots:
-            return item.messages
+            return dressed(item.messages, prompt)
         system = tuple(message for message in item.messages if message.role == "system")
         rest = tuple(message for message in item.messages if message.role != "system")
         turns: list[Message] = []
         for example in self.examples(item, prompt):
-            turns += [message for message in example.messages if message.role != "system"]
-            turns.append(Message("assistant", example.reference))
-        return (*system, *turns, *rest)
+            asked = [message for message in example.messages if message.role != "system"]
+            asked[-1] = Message(asked[-1].role, _formed(asked[-1].content, prompt))
+            turns += [*asked, Message("assistant", example.reference)]
+        return dressed((*system, *turns, *rest), prompt)
 
     def examples(self, item: Item, prompt: Prompt) -> list[Item]:
         """The examples for an item, the one to stand next to the question last. Never the item or one of its

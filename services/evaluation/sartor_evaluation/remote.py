@@ -15,8 +15,8 @@ from typing import Any
 import urllib3
 
 from sartor_evaluation.asking import LONGEST_ANSWER_TOKENS, Forced
-from sartor_evaluation.items import Item, ItemKind, Outcome, failed
-from sartor_evaluation.prompts import Prompt
+from sartor_evaluation.items import Item, ItemKind, Outcome, Timing, failed
+from sartor_evaluation.prompts import ZERO_SHOT, Prompt, dressed
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _MOST_BYTES = 4_000_000
@@ -51,6 +51,7 @@ class RemoteAnswers:
         self.forced: dict[str, Forced] = {}
         self.asked = 0
         self.tokens = 0
+        self.finished: Callable[[Outcome], None] | None = None
         self._model, self._pause = model, pause_seconds
         self._lock = threading.Lock()
         self._pool = urllib3.PoolManager(maxsize=model.concurrency, block=True, retries=False)
@@ -67,17 +68,19 @@ class RemoteAnswers:
         done = 0
         found = []
         with ThreadPoolExecutor(self._model.concurrency) as threads:
-            for outcome in threads.map(self._outcome, items):
+            for outcome in threads.map(lambda item: self._outcome(item, prompt), items):
                 found.append(outcome)
+                if self.finished is not None:
+                    self.finished(outcome)
                 done += 1
                 progress(done / len(items))
         return found
 
-    def _outcome(self, item: Item) -> Outcome:
+    def _outcome(self, item: Item, prompt: Prompt) -> Outcome:
         why = ""
         for attempt in range(self._model.retries + 1):
             try:
-                return self._ask(item)
+                return self._ask(item, prompt)
             except _Failed as fault:
                 why = str(fault)
                 if not fault.again:
@@ -87,8 +90,8 @@ class RemoteAnswers:
                     time.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
         return failed(item, why)
 
-    def _ask(self, item: Item) -> Outcome:
-        body = self._post(self._request(item))
+    def _ask(self, item: Item, prompt: Prompt) -> Outcome:
+        body = self._post(self._request(item, prompt))
         try:
             value = json.loads(body)
             choice = value["choices"][0]
@@ -103,8 +106,9 @@ class RemoteAnswers:
         cut = choice.get("finish_reason") == "length"
         return Outcome(item, text.strip(), 0.0, 0, truncated=cut)
 
-    def _request(self, item: Item) -> dict[str, Any]:
-        messages = [{"role": message.role, "content": message.content} for message in item.messages]
+    def _request(self, item: Item, prompt: Prompt = ZERO_SHOT) -> dict[str, Any]:
+        shown = dressed(item.messages, prompt)
+        messages = [{"role": message.role, "content": message.content} for message in shown]
         if item.kind is not ItemKind.ANSWER and item.choices:
             listed = "\n".join(f"- {choice}" for choice in item.choices)
             messages[-1] = {
@@ -118,7 +122,23 @@ class RemoteAnswers:
             "max_tokens": item.most_tokens or LONGEST_ANSWER_TOKENS,
         }
 
-    def _post(self, request: dict[str, Any]) -> bytes:
+    def timed(self, items: Sequence[Item], prompt: Prompt) -> list[Timing]:
+        """As cost.Timed: each answer is streamed, so that its first token can be timed."""
+        with ThreadPoolExecutor(len(items)) as threads:
+            return list(threads.map(lambda item: self._timing(item, prompt, len(items)), items))
+
+    def _timing(self, item: Item, prompt: Prompt, clients: int) -> Timing:
+        """The time of a request; no tokens where it failed, so that failing is not fast."""
+        request = {**self._request(item, prompt), "stream": True}
+        started, marks = time.perf_counter(), list[float]()
+        try:
+            self._post(request, lambda part: marks.extend([time.perf_counter()] * part.count(b'"content"')))
+        except _Failed:
+            return Timing(self._model.timeout_seconds, self._model.timeout_seconds, 0, clients)
+        ended = time.perf_counter()
+        return Timing((marks[0] if marks else ended) - started, ended - started, len(marks), clients)
+
+    def _post(self, request: dict[str, Any], heard: Callable[[bytes], None] = lambda part: None) -> bytes:
         headers = {"content-type": "application/json"}
         if self._model.key:
             headers["authorization"] = f"Bearer {self._model.key}"
@@ -136,7 +156,7 @@ class RemoteAnswers:
                 preload_content=False,
             )
             try:
-                body = _read(response, until)
+                body = _read(response, until, heard)
             finally:
                 response.close()
         except urllib3.exceptions.TimeoutError as error:
@@ -150,11 +170,12 @@ class RemoteAnswers:
         return body
 
 
-def _read(response: Any, until: float) -> bytes:
+def _read(response: Any, until: float, heard: Callable[[bytes], None]) -> bytes:
     """The body; a stream that drips on without end, or is cut off, is a failure."""
     parts, size = [], 0
     for part in response.stream(65_536):
         parts.append(part)
+        heard(part)
         size += len(part)
         if size > _MOST_BYTES:
             raise _Failed("the answer is larger than 4 MB", again=False)

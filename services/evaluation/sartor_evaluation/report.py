@@ -30,6 +30,7 @@ class Report:
     too_long: Sequence[str]
     seconds: float
     overlap: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Values that `json.dumps` takes without NaN or infinity: what is not finite is null."""
@@ -46,6 +47,7 @@ class Report:
             "slices": [_with_estimate(line, "estimate") for line in self.findings.slices],
             "verdict": None if self.verdict is None else verdict_json(self.verdict),
             "items_too_long": list(self.too_long),
+            "notes": list(self.notes),
             "training_overlap": {suite: list(ids) for suite, ids in self.overlap.items()},
             "asked": {one.candidate.candidate_id: one.asked for one in self.answered},
             "failures": {suite: _failures(by_candidate) for suite, by_candidate in self.table.items()},
@@ -115,6 +117,7 @@ def _candidate(answered: Answered) -> dict[str, Any]:
             "shots": answered.prompt.shots,
             "choice": answered.prompt.choice.value if answered.prompt.shots else "",
             "description": answered.prompt.description,
+            "name": answered.prompt.name,
         },
         "search": None
         if found is None

@@ -31,7 +31,8 @@ def warnings(report: Json) -> str:
             "was learnt by "
             "heart."
         )
-    return "".join(f"<p class='warning'>{escape(text)}</p>" for text in found)
+    told = "".join(f"<p class='note'>{escape(text)}</p>" for text in report.get("notes", ()))
+    return told + "".join(f"<p class='warning'>{escape(text)}</p>" for text in found)
 
 
 def label_tables(report: Json) -> str:

@@ -52,6 +52,8 @@ class Inputs:
     curation: str = ""
     curated: ObjectReference | None = None
     suites: tuple[PinnedSuite, ...] = ()
+    prompts: Mapping[str, int] = field(default_factory=dict)
+    """Revisions by name."""
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept with the evaluation."""
@@ -61,7 +63,13 @@ class Inputs:
         }
         curated = None if self.curated is None else object_json(self.curated)
         suites = [suite.to_json() for suite in self.suites]
-        return {"models": models, "curation": self.curation, "curated": curated, "suites": suites}
+        return {
+            "models": models,
+            "curation": self.curation,
+            "curated": curated,
+            "suites": suites,
+            "prompts": dict(self.prompts),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Inputs:
@@ -78,6 +86,7 @@ class Inputs:
             value["curation"],
             None if curated is None else ObjectReference(**curated),
             tuple(map(PinnedSuite.from_json, value.get("suites", ()))),
+            value.get("prompts", {}),
         )
 
 

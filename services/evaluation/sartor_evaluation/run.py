@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from sartor_evaluation.asking import Answers, Forced
 from sartor_evaluation.classifying import MostFrequent, SaysLabels
+from sartor_evaluation.cost import Timed, measure, timed_items
+from sartor_evaluation.families import with_families
 from sartor_evaluation.items import GENERAL, HELD_OUT, Item, Outcome
 from sartor_evaluation.metrics.compute import item_score
 from sartor_evaluation.prompt_search import FewShotSearch, Found, search_prompt
@@ -59,6 +62,7 @@ class Plan:
     search: FewShotSearch = field(default_factory=FewShotSearch)
     seed: int = 0
     suites: Mapping[str, Sequence[Item]] = field(default_factory=dict)
+    cost_clients: tuple[int, ...] = ()
 
     @property
     def without_examples(self) -> dict[str, Sequence[Item]]:
@@ -89,6 +93,9 @@ class OpenModel(Answers, Protocol):
     asked: int
 
 
+Finished = Callable[[str, Outcome], None]
+"""candidate, outcome."""
+
 Report = Callable[[float, str, Mapping[str, float]], None]
 """fraction, stage, figures."""
 
@@ -97,6 +104,7 @@ def run(
     plan: Plan,
     open_model: Callable[[Source], AbstractContextManager[OpenModel]],
     report: Report = lambda fraction, stage, figures: None,
+    finished: Finished | None = None,
 ) -> list[Answered]:
     """Answer everything; results in the order of the plan's candidates.
 
@@ -110,8 +118,15 @@ def run(
         with open_model(model) as opened:
             for candidate in plan.candidates:
                 if candidate.model == model:
+                    _tell(opened, candidate.candidate_id, finished)
                     answered[candidate.candidate_id] = _answer(plan, candidate, opened, phases)
     return [answered[candidate.candidate_id] for candidate in plan.candidates]
+
+
+def _tell(opened: OpenModel, candidate: str, finished: Finished | None) -> None:
+    """Let a candidate that can tell of items as they finish do so."""
+    if finished is not None and hasattr(opened, "finished"):
+        opened.finished = partial(finished, candidate)
 
 
 def _answer(plan: Plan, candidate: Candidate, opened: OpenModel, phases: "_Phases") -> Answered:
@@ -128,11 +143,15 @@ def _answer(plan: Plan, candidate: Candidate, opened: OpenModel, phases: "_Phase
             outcomes[HELD_OUT] = opened.outcomes(plan.held_out, prompt, progress=progress)
         forced = dict(opened.forced)
         phases.figure(f"score_{name}", _mean_score(outcomes[HELD_OUT]))
-    for suite, items in plan.without_examples.items() if not prompt.shots else ():
+    for suite, items in plan.without_examples.items() if prompt.name or not prompt.shots else ():
         if isinstance(opened, SaysLabels) and not opened.takes(items):
             continue
         with phases.phase(f"{name}: {suite} items", _cost(items, 0)) as progress:
-            outcomes[suite] = opened.outcomes(items, ZERO_SHOT, progress=progress)
+            outcomes[suite] = opened.outcomes(items, prompt, progress=progress)
+    if plan.cost_clients and isinstance(opened, Timed):
+        phases.at(f"{name}: measuring cost")
+        outcomes |= measure(opened, timed_items(plan.held_out, plan.suites), prompt, plan.cost_clients)
+    outcomes = {suite: with_families(found, item_score) for suite, found in outcomes.items()}
     return Answered(candidate, prompt, outcomes, found, forced, opened.asked - before)
 
 

@@ -21,6 +21,8 @@ _MOST_ITEMS_AT_ONCE = 64
 
 def main() -> None:
     """Load the model that the first line describes, say so, and answer until standard input ends."""
+    from sartor_evaluation.resident import resident_bytes
+
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     task = json.loads(sys.stdin.readline())
@@ -31,7 +33,7 @@ def main() -> None:
         reason = getattr(error, "reason", "MODEL_NOT_LOADED")
         out.write(json.dumps({"loaded": False, "reason": reason, "message": str(error)}) + "\n")
         return
-    out.write(json.dumps({"loaded": True, "bytes": _resident_bytes()}) + "\n")
+    out.write(json.dumps({"loaded": True, "bytes": resident_bytes()}) + "\n")
     waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=_read, args=(waiting,), daemon=True).start()
     while batch := _next(waiting):
@@ -150,11 +152,6 @@ _SHOWN = (
     "failure",
     "score",
 )
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

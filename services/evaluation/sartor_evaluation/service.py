@@ -22,6 +22,7 @@ from sartor_evaluation import reading, service_messages, standing, store, suite_
 from sartor_evaluation.checks import check_gate, check_suite
 from sartor_evaluation.names import EVALUATION, GATE, PROJECT, SUITE
 from sartor_evaluation.once import RunnerClients
+from sartor_evaluation.prompt_service import PromptCalls
 
 _ONCE_SECONDS = 60.0
 _FINISHED = (
@@ -42,7 +43,7 @@ def servicers(runtime: Runtime) -> list[Servicer]:
     ]
 
 
-class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
+class EvaluationService(PromptCalls, evaluation_service_pb2_grpc.EvaluationServiceServicer):
     """Answers the calls of evaluation_service.proto."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -128,6 +129,7 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
     ) -> evaluation_pb2.Evaluation:
         """Evaluates now."""
         spec = service_messages.evaluation_spec(request.evaluation)
+        deadline = service_messages.deadline_of(request.evaluation)
         if request.validate_only:
             with self._database.read() as connection:
                 usecases.inputs_of(connection, request.parent, spec, self._allowed)
@@ -135,7 +137,12 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
 
         def make() -> evaluation_pb2.Evaluation:
             name = usecases.create_evaluation(
-                tx, request.parent, spec, allowed_urls=self._allowed, priority=request.evaluation.priority
+                tx,
+                request.parent,
+                spec,
+                allowed_urls=self._allowed,
+                priority=request.evaluation.priority,
+                deadline=deadline,
             )
             return _evaluation(tx.connection, name)
 
@@ -173,13 +180,25 @@ class EvaluationService(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         self, request: api.WatchEvaluationRequest, context: Any
     ) -> Iterator[evaluation_pb2.Evaluation]:
         """Streams an evaluation at every change until it ends."""
-        get = api.GetEvaluationRequest(name=request.name)
-        yield from self._runtime.watchers.stream(
-            request.name,
-            lambda: self.GetEvaluation(get, context),
-            lambda evaluation: evaluation.job.state in _FINISHED,
-            context,
-        )
+        seen, told = 0, set[tuple[str, str, str]]()
+
+        def read() -> evaluation_pb2.Evaluation:
+            nonlocal seen
+            with self._database.read() as connection:
+                found = _evaluation(connection, request.name)
+                fresh = store.finished_after(connection, request.name, seen) if request.items else []
+            for number, document in fresh:
+                seen = number
+                which = (document["suite"], document["candidate"], document["item_id"])
+                if which not in told:  # another attempt of the job tells of all items again
+                    told.add(which)
+                    found.finished_items.append(service_messages.item_result_message(document))
+            return found
+
+        def ended(evaluation: evaluation_pb2.Evaluation) -> bool:
+            return evaluation.job.state in _FINISHED and not evaluation.finished_items
+
+        yield from self._runtime.watchers.stream(request.name, read, ended, context)
 
     def ListItemResults(
         self, request: api.ListItemResultsRequest, context: Any

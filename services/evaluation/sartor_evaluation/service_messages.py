@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from sartor.evaluation.v1 import evaluation_pb2, gate_pb2
@@ -85,7 +86,26 @@ def evaluation_spec(evaluation: evaluation_pb2.Evaluation) -> EvaluationSpec:
         few_shot=_few_shot(evaluation.few_shot),
         suites=tuple(evaluation.suites),
         metrics=tuple(evaluation.metrics),
+        prompts=tuple(evaluation.prompts),
+        cost_clients=tuple(evaluation.cost_clients),
     )
+
+
+def deadline_of(evaluation: evaluation_pb2.Evaluation) -> datetime | None:
+    """When it must be done.
+
+    Raises:
+        InvalidArgument: BAD_EVALUATION, that time is over.
+    """
+    if not evaluation.HasField("deadline"):
+        return None
+    deadline = evaluation.deadline.ToDatetime(tzinfo=UTC)
+    if deadline <= datetime.now(UTC):
+        text = "is in the past: give a later time, or leave it out"
+        raise InvalidArgument(
+            f"deadline {text}", reason="BAD_EVALUATION", violations=[FieldViolation("deadline", text)]
+        )
+    return deadline
 
 
 def evaluation_message(
@@ -100,6 +120,8 @@ def evaluation_message(
         few_shot=_few_shot_message(spec.few_shot),
         suites=spec.suites,
         metrics=spec.metrics,
+        prompts=spec.prompts,
+        cost_clients=spec.cost_clients,
     )
     if spec.items.curation:
         message.curation = spec.items.curation
@@ -133,6 +155,9 @@ def _fill(message: evaluation_pb2.Evaluation, evaluation: Evaluation, job: Job |
     for field, reference in evaluation.objects.items():
         getattr(message, field).CopyFrom(reference_message(reference))
     findings = evaluation.findings
+    message.notes.extend(findings.get("notes", ()))
+    if job is not None and job.deadline is not None:
+        message.deadline.FromDatetime(job.deadline)
     for line in findings.get("scores", ()):
         estimate = estimate_message(line["estimate"])
         named = {name: line[name] for name in ("suite", "metric", "candidate")}
@@ -188,11 +213,12 @@ def candidate_of(candidate: evaluation_pb2.Candidate) -> Candidate:
         answers_object=object_reference(candidate.answers_object, "answers_object")
         if which == "answers_object"
         else None,
+        prompt=candidate.prompt,
     )
 
 
 def _candidate_message(candidate: Candidate) -> evaluation_pb2.Candidate:
-    message = evaluation_pb2.Candidate(id=candidate.id, shots=candidate.shots)
+    message = evaluation_pb2.Candidate(id=candidate.id, shots=candidate.shots, prompt=candidate.prompt)
     if BASE_MODEL.matches(candidate.model):
         message.base_model = candidate.model
     elif candidate.model:

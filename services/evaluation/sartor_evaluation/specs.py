@@ -95,6 +95,7 @@ class Candidate:
     service: ModelService | None = None
     answers: Mapping[str, str] = field(default_factory=dict)
     answers_object: ObjectReference | None = None
+    prompt: str = ""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -111,6 +112,7 @@ class Candidate:
             "service": None if self.service is None else asdict(self.service),
             "answers": dict(self.answers),
             "answers_object": None if self.answers_object is None else object_json(self.answers_object),
+            "prompt": self.prompt,
         }
 
     @classmethod
@@ -124,6 +126,7 @@ class Candidate:
             service=None if service is None else ModelService(**service),
             answers=value.get("answers", {}),
             answers_object=None if found is None else ObjectReference(**found),
+            prompt=value.get("prompt", ""),
         )
 
 
@@ -163,6 +166,8 @@ class EvaluationSpec:
     few_shot: FewShotSpec
     suites: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    cost_clients: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept with the evaluation."""
@@ -174,6 +179,8 @@ class EvaluationSpec:
             "few_shot": self.few_shot.to_json(),
             "suites": list(self.suites),
             "metrics": list(self.metrics),
+            "prompts": list(self.prompts),
+            "cost_clients": list(self.cost_clients),
         }
 
     @classmethod
@@ -186,7 +193,29 @@ class EvaluationSpec:
             few_shot=FewShotSpec.from_json(value["few_shot"]),
             suites=tuple(value.get("suites", ())),
             metrics=tuple(value.get("metrics", ())),
+            prompts=tuple(value.get("prompts", ())),
+            cost_clients=tuple(value.get("cost_clients", ())),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSpec:
+    """How questions are put to a model: a standing order. `examples` are (question, answer)."""
+
+    system: str = ""
+    format: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
+    shots: int = 0
+    choice: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept in a revision."""
+        return {**asdict(self), "examples": [list(pair) for pair in self.examples]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> PromptSpec:
+        examples = tuple((one[0], one[1]) for one in value["examples"])
+        return cls(value["system"], value["format"], examples, value["shots"], value["choice"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +232,8 @@ class SuiteSpec:
     max_items: int = 0
     task: str = ""
     data: Mapping[str, ObjectReference] = field(default_factory=dict)
+    builtin: str = ""
+    variations: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in a revision."""
@@ -214,6 +245,8 @@ class SuiteSpec:
             "max_items": self.max_items,
             "task": self.task,
             "data": {name: object_json(reference) for name, reference in self.data.items()},
+            "builtin": self.builtin,
+            "variations": list(self.variations),
         }
 
     @classmethod
@@ -226,6 +259,8 @@ class SuiteSpec:
             max_items=value["max_items"],
             task=value["task"],
             data={name: ObjectReference(**one) for name, one in value["data"].items()},
+            builtin=value.get("builtin", ""),
+            variations=tuple(value.get("variations", ())),
         )
 
 

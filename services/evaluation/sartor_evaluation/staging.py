@@ -52,8 +52,23 @@ def stage_candidates(context: JobContext, evaluation: Evaluation) -> dict[str, A
             models[key] = _stage(context, evaluation, candidate, context.folder / key)
         if candidate.model:
             keys[candidate.model] = key
-        candidates.append({"id": candidate.id, "model": key, "shots": candidate.shots})
+        asked = {"id": candidate.id, "model": key, "shots": candidate.shots, "prompt": candidate.prompt}
+        candidates.append(asked)
+        if candidate.model:
+            candidates += [
+                {**asked, "id": f"{candidate.id}+{prompt.rpartition('/')[2]}", "shots": 0, "prompt": prompt}
+                for prompt in evaluation.spec.prompts
+                if prompt != candidate.prompt
+            ]
     return {"candidates": candidates, "models": models}
+
+
+def stage_prompts(connection: Connection, evaluation: Evaluation) -> dict[str, Any]:
+    """The task's `prompts` by their names, each in the revision that was pinned."""
+    return {
+        name: orders.get(connection, name, revision).spec
+        for name, revision in evaluation.inputs.prompts.items()
+    }
 
 
 def _stage(context: JobContext, evaluation: Evaluation, candidate: Candidate, folder: Path) -> dict[str, Any]:
@@ -163,6 +178,8 @@ def _stage_suite(
         "metrics": list(spec.metrics),
         "task": spec.task,
         "data": {name: str(context.fetch(reference)) for name, reference in spec.data.items()},
+        "builtin": spec.builtin,
+        "variations": list(spec.variations),
     }
 
 

@@ -1,4 +1,4 @@
-"""Use cases of evaluation's standing orders: gates and suites."""
+"""Use cases of evaluation's standing orders: gates, suites and prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from sartor_evaluation.checks import check_gate, check_suite
 from sartor_evaluation.names import not_found, project_of
-from sartor_evaluation.specs import GateSpec, SuiteSpec
+from sartor_evaluation.prompt_checks import check_prompt
+from sartor_evaluation.specs import GateSpec, PromptSpec, SuiteSpec
 
 
 def apply_gate(tx: Transaction, name: str, spec: GateSpec, *, generation: int, etag: str) -> Order:
@@ -32,6 +33,26 @@ def apply_suite(tx: Transaction, name: str, spec: SuiteSpec, *, generation: int,
     """
     check_suite(name, spec)
     return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
+
+
+def apply_prompt(tx: Transaction, name: str, spec: PromptSpec, *, generation: int, etag: str) -> Order:
+    """Make or change a prompt.
+
+    Raises:
+        InvalidArgument: BAD_PROMPT, with every fault.
+        Aborted: ETAG_MISMATCH, GENERATION_SUPERSEDED.
+    """
+    check_prompt(name, spec)
+    return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
+
+
+def get_prompt(connection: Connection, name: str) -> Order:
+    """Raises NotFound: PROMPT_NOT_FOUND."""
+    order = orders.find(connection, name)
+    if order is None:
+        known = [one.name for one in orders.all_orders(connection, f"projects/{project_of(name)}/prompts/")]
+        raise not_found("prompt", name, known)
+    return order
 
 
 def get_suite(connection: Connection, name: str) -> Order:

@@ -31,6 +31,7 @@ from sartor_evaluation.specs import EvaluationSpec, object_json
 
 _METADATA = MetaData()
 _MOST_KNOWN = 10
+_MOST_FINISHED = 500
 
 EVALUATIONS = Table(
     "evaluations",
@@ -59,6 +60,13 @@ ITEM_RESULTS = Table(
     Column("item_id", Text),
     Column("document", JSONB),
 )
+FINISHED_ITEMS = Table(
+    "finished_items",
+    _METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("evaluation", Text),
+    Column("document", JSONB),
+)
 _JOBS = Table("jobs", _METADATA, Column("resource", Text), Column("state", Text))
 
 
@@ -82,6 +90,30 @@ def add_evaluation(connection: Connection, evaluation: Evaluation) -> None:
             "created_by": evaluation.created_by,
         },
     )
+
+
+def add_finished(connection: Connection, evaluation: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Items that finished, for those who watch."""
+    if rows:
+        connection.execute(
+            FINISHED_ITEMS.insert(), [{"evaluation": evaluation, "document": dict(row)} for row in rows]
+        )
+
+
+def finished_after(connection: Connection, evaluation: str, number: int) -> list[tuple[int, dict[str, Any]]]:
+    """Items that finished after the one with this number, in their order."""
+    table = FINISHED_ITEMS.c
+    wanted = (table.evaluation == evaluation) & (table.number > number)
+    found = connection.execute(
+        select(table.number, table.document).where(wanted).order_by(table.number).limit(_MOST_FINISHED)
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+def forget_finished(connection: Connection, before: datetime) -> None:
+    """Of evaluations made before a time: nobody watches them any more, and their results have all items."""
+    old = select(EVALUATIONS.c.name).where(EVALUATIONS.c.create_time < before)
+    connection.execute(FINISHED_ITEMS.delete().where(FINISHED_ITEMS.c.evaluation.in_(old)))
 
 
 def finish_evaluation(

@@ -29,6 +29,8 @@ def suite_spec(suite: suite_pb2.Suite) -> SuiteSpec:
         max_items=suite.max_items,
         task=suite.task,
         data={name: object_reference(found, f"data.{name}") for name, found in suite.data.items()},
+        builtin=suite.builtin,
+        variations=tuple(suite.variations),
     )
 
 
@@ -40,6 +42,7 @@ def suite_message(name: str, spec: SuiteSpec, order: Order | None = None) -> sui
         pattern=spec.pattern,
         schema=spec.schema,
         max_items=spec.max_items,
+        variations=spec.variations,
     )
     if spec.items.curation:
         message.curation = spec.items.curation
@@ -47,6 +50,8 @@ def suite_message(name: str, spec: SuiteSpec, order: Order | None = None) -> sui
         message.items_object.CopyFrom(reference_message(spec.items.object))
     elif spec.task:
         message.task = spec.task
+    elif spec.builtin:
+        message.builtin = spec.builtin
     else:
         message.inline_items.items.extend(evaluation_pb2.Item(**item) for item in spec.items.inline)
     for key, reference in spec.data.items():

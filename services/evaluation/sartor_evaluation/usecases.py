@@ -5,6 +5,7 @@ transaction.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
@@ -46,8 +47,11 @@ from sartor_evaluation.specs import (
     EvaluationSpec,
     GateSpec,
     ItemSource,
+    PromptSpec,
     SuiteSpec,
 )
+
+_WATCHED = timedelta(days=1)
 
 
 def remember_base_model(tx: Transaction, model: BaseModel) -> None:
@@ -136,6 +140,7 @@ def create_evaluation(
     *,
     allowed_urls: Collection[str] = (),
     priority: int = 0,
+    deadline: datetime | None = None,
 ) -> str:
     """Evaluate because a client asked; returns the evaluation's name. Nothing follows from it.
 
@@ -158,7 +163,7 @@ def create_evaluation(
         create_time=tx.now,
         created_by=principal.current(),
     )
-    _add(tx, evaluation, priority)
+    _add(tx, evaluation, priority, deadline)
     return evaluation.name
 
 
@@ -185,8 +190,20 @@ def inputs_of(
         text = "take examples from a training split: name a curation, or add a model version trained on one"
         violation = FieldViolation("candidates", text)
         raise InvalidArgument(f"shots {text}", reason="BAD_EVALUATION", violations=[violation])
+    prompts = _pinned_prompts(connection, spec)
+    if not curation and any(PromptSpec.from_json(order.spec).shots for order in prompts):
+        text = "shows examples of a training split: name a curation, or add a model version trained on one"
+        violation = FieldViolation("prompts", text)
+        raise InvalidArgument(f"a prompt {text}", reason="BAD_EVALUATION", violations=[violation])
     suites = tuple(_pinned_suite(connection, name) for name in spec.suites)
-    return Inputs(models, curation, curated, suites)
+    revisions = {order.name: order.revision for order in prompts}
+    return Inputs(models, curation, curated, suites, revisions)
+
+
+def _pinned_prompts(connection: Connection, spec: EvaluationSpec) -> list[Order]:
+    """Raises NotFound: PROMPT_NOT_FOUND."""
+    named = dict.fromkeys([*spec.prompts, *(one.prompt for one in spec.candidates if one.prompt)])
+    return [standing.get_prompt(connection, name) for name in named]
 
 
 def _pinned_suite(connection: Connection, name: str) -> PinnedSuite:
@@ -229,8 +246,11 @@ def _curation(connection: Connection, name: str) -> Curation:
     return found
 
 
-def _add(tx: Transaction, evaluation: Evaluation, priority: int = 0) -> None:
+def _add(
+    tx: Transaction, evaluation: Evaluation, priority: int = 0, deadline: datetime | None = None
+) -> None:
     store.add_evaluation(tx.connection, evaluation)
+    store.forget_finished(tx.connection, tx.now - _WATCHED)
     tx.enqueue(
         JOB,
         resource=evaluation.name,
@@ -240,6 +260,7 @@ def _add(tx: Transaction, evaluation: Evaluation, priority: int = 0) -> None:
         revision=evaluation.gate_revision,
         priority=1 if evaluation.gate else priority,
         parent=evaluation.gate,
+        deadline=deadline,
     )
 
 

@@ -14,11 +14,19 @@ from sartor_platform.worker import JobContext, JobKind
 from sqlalchemy import Connection
 
 from sartor_evaluation import usecases
+from sartor_evaluation.cost import cost_clients
+from sartor_evaluation.finished_items import keep_finished
 from sartor_evaluation.gates import Rule, rule_to_json, with_forgetting
 from sartor_evaluation.names import JOB
 from sartor_evaluation.resources import Evaluation
 from sartor_evaluation.specs import GateSpec
-from sartor_evaluation.staging import stage_candidates, stage_curated, stage_items, stage_suites
+from sartor_evaluation.staging import (
+    stage_candidates,
+    stage_curated,
+    stage_items,
+    stage_prompts,
+    stage_suites,
+)
 
 _FILES = {
     "report": "report.json",
@@ -38,6 +46,7 @@ def job_kinds() -> list[JobKind]:
             stage_in=stage_in,
             stage_out=stage_out,
             failed=usecases.evaluation_failed,
+            on_message=keep_finished,
         )
     ]
 
@@ -48,6 +57,7 @@ def stage_in(context: JobContext) -> dict[str, Any]:
         evaluation = usecases.get_evaluation(connection, context.job.resource)
         gate = _gate(connection, evaluation)
         suites = stage_suites(context, connection, evaluation)
+        prompts = stage_prompts(connection, evaluation)
     spec = evaluation.spec
     memory = context.runtime.settings.data_dir / "answers"
     memory.mkdir(parents=True, exist_ok=True)
@@ -57,6 +67,8 @@ def stage_in(context: JobContext) -> dict[str, Any]:
         "items": stage_items(context, spec.items, context.folder / "items.jsonl"),
         "ask_test_split": bool(spec.items.curation),
         "suites": suites,
+        "prompts": prompts,
+        "cost_clients": cost_clients(spec.cost_clients, [] if gate is None else gate.rules),
         "metrics": list(spec.metrics),
         "general_suite": "" if spec.general_suite == "none" else spec.general_suite,
         "max_items": spec.max_items,

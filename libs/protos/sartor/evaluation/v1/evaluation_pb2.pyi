@@ -128,6 +128,7 @@ class Candidate(_message.Message):
     ANSWERS_FIELD_NUMBER: _builtins.int
     ANSWERS_OBJECT_FIELD_NUMBER: _builtins.int
     SHOTS_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Short name in the report: "base", "prompted", "tuned", or the client's own."""
     base_model: _builtins.str
@@ -138,6 +139,8 @@ class Candidate(_message.Message):
     """A deployed endpoint: "projects/{project}/endpoints/{endpoint}"."""
     shots: _builtins.int
     """Number of examples put before each question; 0 is none, -1 searches the best on the validation split."""
+    prompt: _builtins.str
+    """How it is asked: "projects/{project}/prompts/{prompt}". Only models and services."""
     @_builtins.property
     def service(self) -> Global___ModelService:
         """Any OpenAI-compatible service."""
@@ -161,10 +164,11 @@ class Candidate(_message.Message):
         answers: Global___AnswerList | None = ...,
         answers_object: _object_reference_pb2.ObjectReference | None = ...,
         shots: _builtins.int = ...,
+        prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "answers_object", b"answers_object", "base_model", b"base_model", "endpoint", b"endpoint", "model", b"model", "model_version", b"model_version", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "answers_object", b"answers_object", "base_model", b"base_model", "endpoint", b"endpoint", "id", b"id", "model", b"model", "model_version", b"model_version", "service", b"service", "shots", b"shots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "answers_object", b"answers_object", "base_model", b"base_model", "endpoint", b"endpoint", "id", b"id", "model", b"model", "model_version", b"model_version", "prompt", b"prompt", "service", b"service", "shots", b"shots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["base_model", "model_version", "endpoint", "service", "answers", "answers_object"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
@@ -518,6 +522,11 @@ class Evaluation(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     JUNIT_FIELD_NUMBER: _builtins.int
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    COST_CLIENTS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    FINISHED_ITEMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/evaluations/{evaluation}"."""
     gate: _builtins.str
@@ -602,6 +611,28 @@ class Evaluation(_message.Message):
     def junit(self) -> _object_reference_pb2.ObjectReference:
         """The results as JUnit XML for CI."""
 
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Each candidate that is a model is asked with each of these prompts too: "projects/{project}/prompts/{prompt}"."""
+
+    @_builtins.property
+    def cost_clients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of clients at which cost is measured (time to first token, tokens a second, memory), such as 1 and 8;
+        the suites "cost_1" and "cost_8" have it. Empty measures none.
+        """
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When it must be done; later it fails with DEADLINE_EXCEEDED. Unset waits as long as it takes."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was found, in plain words, such as whether a prompt alone does as well as training."""
+
+    @_builtins.property
+    def finished_items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemResult]:
+        """Only in WatchEvaluation with `items`: those that finished since the message before."""
+
     def __init__(
         self,
         *,
@@ -631,10 +662,15 @@ class Evaluation(_message.Message):
         metrics: _abc.Iterable[_builtins.str] | None = ...,
         priority: _builtins.int = ...,
         junit: _object_reference_pb2.ObjectReference | None = ...,
+        prompts: _abc.Iterable[_builtins.str] | None = ...,
+        cost_clients: _abc.Iterable[_builtins.int] | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        finished_items: _abc.Iterable[Global___ItemResult] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "curation", b"curation", "few_shot", b"few_shot", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "junit", b"junit", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "curation", b"curation", "deadline", b"deadline", "few_shot", b"few_shot", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "junit", b"junit", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "comparisons", b"comparisons", "create_time", b"create_time", "created_by", b"created_by", "curation", b"curation", "few_shot", b"few_shot", "gate", b"gate", "gate_revision", b"gate_revision", "general_suite", b"general_suite", "generation", b"generation", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "junit", b"junit", "max_items", b"max_items", "metrics", b"metrics", "name", b"name", "priority", b"priority", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "run", b"run", "scores", b"scores", "suites", b"suites", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "comparisons", b"comparisons", "cost_clients", b"cost_clients", "create_time", b"create_time", "created_by", b"created_by", "curation", b"curation", "deadline", b"deadline", "few_shot", b"few_shot", "finished_items", b"finished_items", "gate", b"gate", "gate_revision", b"gate_revision", "general_suite", b"general_suite", "generation", b"generation", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "job", b"job", "junit", b"junit", "max_items", b"max_items", "metrics", b"metrics", "name", b"name", "notes", b"notes", "priority", b"priority", "prompts", b"prompts", "reference_outputs", b"reference_outputs", "report", b"report", "report_page", b"report_page", "results", b"results", "run", b"run", "scores", b"scores", "suites", b"suites", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_items: _TypeAlias = _typing.Literal["curation", "inline_items", "items_object"]  # noqa: Y015
     _WhichOneofArgType_items: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015

@@ -6,6 +6,7 @@ import warnings
 from sartor.evaluation.v1 import evaluation_pb2 as sartor_dot_evaluation_dot_v1_dot_evaluation__pb2
 from sartor.evaluation.v1 import evaluation_service_pb2 as sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2
 from sartor.evaluation.v1 import gate_pb2 as sartor_dot_evaluation_dot_v1_dot_gate__pb2
+from sartor.evaluation.v1 import prompt_pb2 as sartor_dot_evaluation_dot_v1_dot_prompt__pb2
 from sartor.evaluation.v1 import suite_pb2 as sartor_dot_evaluation_dot_v1_dot_suite__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -67,6 +68,21 @@ class EvaluationServiceStub:
                 '/sartor.evaluation.v1.EvaluationService/ListSuites',
                 request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesRequest.SerializeToString,
                 response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesResponse.FromString,
+                _registered_method=True)
+        self.ApplyPrompt = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/ApplyPrompt',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ApplyPromptRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_prompt__pb2.Prompt.FromString,
+                _registered_method=True)
+        self.GetPrompt = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/GetPrompt',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.GetPromptRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_prompt__pb2.Prompt.FromString,
+                _registered_method=True)
+        self.ListPrompts = channel.unary_unary(
+                '/sartor.evaluation.v1.EvaluationService/ListPrompts',
+                request_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListPromptsRequest.SerializeToString,
+                response_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListPromptsResponse.FromString,
                 _registered_method=True)
         self.CreateEvaluation = channel.unary_unary(
                 '/sartor.evaluation.v1.EvaluationService/CreateEvaluation',
@@ -156,6 +172,27 @@ class EvaluationServiceServicer:
 
     def ListSuites(self, request, context):
         """Lists the suites of a project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyPrompt(self, request, context):
+        """Makes or changes a prompt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPrompt(self, request, context):
+        """Reads a prompt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrompts(self, request, context):
+        """Lists the prompts of a project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,6 +293,21 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.ListSuites,
                     request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesRequest.FromString,
                     response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesResponse.SerializeToString,
+            ),
+            'ApplyPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyPrompt,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ApplyPromptRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_prompt__pb2.Prompt.SerializeToString,
+            ),
+            'GetPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrompt,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.GetPromptRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_prompt__pb2.Prompt.SerializeToString,
+            ),
+            'ListPrompts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrompts,
+                    request_deserializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListPromptsRequest.FromString,
+                    response_serializer=sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListPromptsResponse.SerializeToString,
             ),
             'CreateEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateEvaluation,
@@ -466,6 +518,87 @@ class EvaluationService:
             '/sartor.evaluation.v1.EvaluationService/ListSuites',
             sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesRequest.SerializeToString,
             sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListSuitesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/ApplyPrompt',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ApplyPromptRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_prompt__pb2.Prompt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/GetPrompt',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.GetPromptRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_prompt__pb2.Prompt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrompts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sartor.evaluation.v1.EvaluationService/ListPrompts',
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListPromptsRequest.SerializeToString,
+            sartor_dot_evaluation_dot_v1_dot_evaluation__service__pb2.ListPromptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from sartor.evaluation.v1 import evaluation_pb2 as _evaluation_pb2
 from sartor.evaluation.v1 import evaluation_service_pb2 as _evaluation_service_pb2
 from sartor.evaluation.v1 import gate_pb2 as _gate_pb2
+from sartor.evaluation.v1 import prompt_pb2 as _prompt_pb2
 from sartor.evaluation.v1 import suite_pb2 as _suite_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -48,6 +49,12 @@ class EvaluationServiceStub:
     """Reads a suite."""
     ListSuites: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListSuitesRequest, _evaluation_service_pb2.ListSuitesResponse]
     """Lists the suites of a project."""
+    ApplyPrompt: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ApplyPromptRequest, _prompt_pb2.Prompt]
+    """Makes or changes a prompt."""
+    GetPrompt: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetPromptRequest, _prompt_pb2.Prompt]
+    """Reads a prompt."""
+    ListPrompts: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListPromptsRequest, _evaluation_service_pb2.ListPromptsResponse]
+    """Lists the prompts of a project."""
     CreateEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.CreateEvaluationRequest, _evaluation_pb2.Evaluation]
     """Evaluates now. Never triggers the next stage."""
     GetEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_pb2.Evaluation]
@@ -84,6 +91,12 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     """Reads a suite."""
     ListSuites: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListSuitesRequest, _evaluation_service_pb2.ListSuitesResponse]  # type: ignore[assignment]
     """Lists the suites of a project."""
+    ApplyPrompt: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ApplyPromptRequest, _prompt_pb2.Prompt]  # type: ignore[assignment]
+    """Makes or changes a prompt."""
+    GetPrompt: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetPromptRequest, _prompt_pb2.Prompt]  # type: ignore[assignment]
+    """Reads a prompt."""
+    ListPrompts: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListPromptsRequest, _evaluation_service_pb2.ListPromptsResponse]  # type: ignore[assignment]
+    """Lists the prompts of a project."""
     CreateEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CreateEvaluationRequest, _evaluation_pb2.Evaluation]  # type: ignore[assignment]
     """Evaluates now. Never triggers the next stage."""
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_pb2.Evaluation]  # type: ignore[assignment]
@@ -153,6 +166,30 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_service_pb2.ListSuitesResponse, _abc.Awaitable[_evaluation_service_pb2.ListSuitesResponse]]:
         """Lists the suites of a project."""
+
+    @_abc_1.abstractmethod
+    def ApplyPrompt(
+        self,
+        request: _evaluation_service_pb2.ApplyPromptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prompt_pb2.Prompt, _abc.Awaitable[_prompt_pb2.Prompt]]:
+        """Makes or changes a prompt."""
+
+    @_abc_1.abstractmethod
+    def GetPrompt(
+        self,
+        request: _evaluation_service_pb2.GetPromptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prompt_pb2.Prompt, _abc.Awaitable[_prompt_pb2.Prompt]]:
+        """Reads a prompt."""
+
+    @_abc_1.abstractmethod
+    def ListPrompts(
+        self,
+        request: _evaluation_service_pb2.ListPromptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_service_pb2.ListPromptsResponse, _abc.Awaitable[_evaluation_service_pb2.ListPromptsResponse]]:
+        """Lists the prompts of a project."""
 
     @_abc_1.abstractmethod
     def CreateEvaluation(

@@ -27,7 +27,7 @@ from sartor.common.v1 import standing_order_pb2 as sartor_dot_common_dot_v1_dot_
 from sartor.evaluation.v1 import evaluation_pb2 as sartor_dot_evaluation_dot_v1_dot_evaluation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sartor/evaluation/v1/suite.proto\x12\x14sartor.evaluation.v1\x1a\'sartor/common/v1/object_reference.proto\x1a%sartor/common/v1/standing_order.proto\x1a%sartor/evaluation/v1/evaluation.proto\"\xaf\x03\n\x05Suite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x08\x63uration\x18\x02 \x01(\tH\x00\x12\x36\n\x0cinline_items\x18\x03 \x01(\x0b\x32\x1e.sartor.evaluation.v1.ItemListH\x00\x12\x39\n\x0citems_object\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReferenceH\x00\x12\x0e\n\x04task\x18\x05 \x01(\tH\x00\x12\x33\n\x04\x64\x61ta\x18\x06 \x03(\x0b\x32%.sartor.evaluation.v1.Suite.DataEntry\x12\x0f\n\x07metrics\x18\x07 \x03(\t\x12\x0f\n\x07pattern\x18\x08 \x01(\t\x12\x0e\n\x06schema\x18\t \x01(\t\x12\x11\n\tmax_items\x18\n \x01(\x05\x12.\n\x05order\x18\x0b \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\x1aN\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.sartor.common.v1.ObjectReference:\x02\x38\x01\x42\x07\n\x05itemsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sartor/evaluation/v1/suite.proto\x12\x14sartor.evaluation.v1\x1a\'sartor/common/v1/object_reference.proto\x1a%sartor/common/v1/standing_order.proto\x1a%sartor/evaluation/v1/evaluation.proto\"\xd6\x03\n\x05Suite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x08\x63uration\x18\x02 \x01(\tH\x00\x12\x36\n\x0cinline_items\x18\x03 \x01(\x0b\x32\x1e.sartor.evaluation.v1.ItemListH\x00\x12\x39\n\x0citems_object\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReferenceH\x00\x12\x0e\n\x04task\x18\x05 \x01(\tH\x00\x12\x11\n\x07\x62uiltin\x18\x0c \x01(\tH\x00\x12\x33\n\x04\x64\x61ta\x18\x06 \x03(\x0b\x32%.sartor.evaluation.v1.Suite.DataEntry\x12\x0f\n\x07metrics\x18\x07 \x03(\t\x12\x0f\n\x07pattern\x18\x08 \x01(\t\x12\x0e\n\x06schema\x18\t \x01(\t\x12\x11\n\tmax_items\x18\n \x01(\x05\x12.\n\x05order\x18\x0b \x01(\x0b\x32\x1f.sartor.common.v1.OrderRevision\x12\x12\n\nvariations\x18\r \x03(\t\x1aN\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.sartor.common.v1.ObjectReference:\x02\x38\x01\x42\x07\n\x05itemsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUITE_DATAENTRY']._loaded_options = None
   _globals['_SUITE_DATAENTRY']._serialized_options = b'8\001'
   _globals['_SUITE']._serialized_start=178
-  _globals['_SUITE']._serialized_end=609
-  _globals['_SUITE_DATAENTRY']._serialized_start=522
-  _globals['_SUITE_DATAENTRY']._serialized_end=600
+  _globals['_SUITE']._serialized_end=648
+  _globals['_SUITE_DATAENTRY']._serialized_start=561
+  _globals['_SUITE_DATAENTRY']._serialized_end=639
 # @@protoc_insertion_point(module_scope)

@@ -53,18 +53,24 @@ class Suite(_message.Message):
     INLINE_ITEMS_FIELD_NUMBER: _builtins.int
     ITEMS_OBJECT_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
+    BUILTIN_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     PATTERN_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
     MAX_ITEMS_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    VARIATIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/suites/{suite}"."""
     curation: _builtins.str
     """The test split of a curation: "projects/{project}/curations/{curation}"."""
     task: _builtins.str
     """A task file of lm-evaluation-harness (YAML), as it is."""
+    builtin: _builtins.str
+    """A suite that comes with Sartor: "bias" (paired prompts that differ in one group term, German and English) or
+    "leakage" (beginnings of training records: does the model recite the rest?).
+    """
     pattern: _builtins.str
     """Regular expression that answers match, for items without one of their own."""
     schema: _builtins.str
@@ -91,6 +97,12 @@ class Suite(_message.Message):
     def order(self) -> _standing_order_pb2.OrderRevision:
         """Its revision."""
 
+    @_builtins.property
+    def variations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Each item is also asked in these variations, and the spread over them is measured: "typos", "case",
+        "choice_order", "wording".
+        """
+
     def __init__(
         self,
         *,
@@ -99,18 +111,20 @@ class Suite(_message.Message):
         inline_items: _evaluation_pb2.ItemList | None = ...,
         items_object: _object_reference_pb2.ObjectReference | None = ...,
         task: _builtins.str = ...,
+        builtin: _builtins.str = ...,
         data: _abc.Mapping[_builtins.str, _object_reference_pb2.ObjectReference] | None = ...,
         metrics: _abc.Iterable[_builtins.str] | None = ...,
         pattern: _builtins.str = ...,
         schema: _builtins.str = ...,
         max_items: _builtins.int = ...,
         order: _standing_order_pb2.OrderRevision | None = ...,
+        variations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "order", b"order", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["builtin", b"builtin", "curation", b"curation", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "order", b"order", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "data", b"data", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "max_items", b"max_items", "metrics", b"metrics", "name", b"name", "order", b"order", "pattern", b"pattern", "schema", b"schema", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builtin", b"builtin", "curation", b"curation", "data", b"data", "inline_items", b"inline_items", "items", b"items", "items_object", b"items_object", "max_items", b"max_items", "metrics", b"metrics", "name", b"name", "order", b"order", "pattern", b"pattern", "schema", b"schema", "task", b"task", "variations", b"variations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_items: _TypeAlias = _typing.Literal["curation", "inline_items", "items_object", "task"]  # noqa: Y015
+    _WhichOneofReturnType_items: _TypeAlias = _typing.Literal["curation", "inline_items", "items_object", "task", "builtin"]  # noqa: Y015
     _WhichOneofArgType_items: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_items) -> _WhichOneofReturnType_items | None: ...
 
