@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,8 +159,7 @@ def write_dropped(folder: Path, finished: Finished) -> None:
     ):
         rows: list[dict[str, Any]] = []
         for one in finished.dropped():
-            row = asdict(one)
-            rows.append({name: row[name] for name in _DROPPED_NAMES})
+            rows.append({name: getattr(one, name) for name in _DROPPED_NAMES})
             lines.write(json.dumps(rows[-1]) + "\n")
             if len(rows) == _ROWS_AT_ONCE:
                 writer.write(pa.RecordBatch.from_pylist(rows, schema=DROPPED_SCHEMA))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ class DroppedRecord:
     detail: str
     other_key: str
     excerpt: str
+
+
+_DROPPED_FIELDS = tuple(field.name for field in fields(DroppedRecord))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,8 @@ def dropped_records(batch: pa.RecordBatch, step: str, dropped: Sequence[Dropped]
 def write_dropped(path: Path, dropped: Iterable[DroppedRecord]) -> None:
     """One line of JSON for each."""
     with path.open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(asdict(one)) + "\n" for one in dropped)
+        for one in dropped:
+            lines.write(json.dumps({name: getattr(one, name) for name in _DROPPED_FIELDS}) + "\n")
 
 
 def read_dropped(path: Path) -> list[DroppedRecord]:
