@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -23,6 +24,9 @@ from sartor.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grp
 from sartor.training.v1 import training_service_pb2, training_service_pb2_grpc
 from sartor_cli.client import Sartor
 from sartor_cli.trace import contained, find
+from sartor_edge.bundle import BadBundle, verify_bundle
+from sartor_edge.engine import check, running
+from sartor_edge.signing import make_key
 from sartor_local.services import Replicas
 from sartor_local.stack import Stack
 from sartor_local.state import StackState
@@ -116,6 +120,7 @@ class Desk:
 
     state: StackState
     project: str
+    data_dir: Path
 
     def channel(self, service: str) -> grpc.Channel:
         """A plain channel, as any gRPC client would open it."""
@@ -137,7 +142,7 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
             command = [sys.executable, "-m", "sartor_cli", "apply", "-f", file, "--data-dir", data_dir]
             applied = subprocess.run(command, capture_output=True, text=True, timeout=60)
             assert applied.returncode == 0, applied.stdout + applied.stderr
-            yield Desk(state, project)
+            yield Desk(state, project, data_dir)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -223,3 +228,66 @@ def test_a_data_event_becomes_a_model_that_answers_once(desk: Desk) -> None:
     ]
     assert [each["name"] for each in containers.versions] == [revision.model_version]
     assert [each["name"] for each in containers.revisions] == [revision.name]
+
+
+def command(desk: Desk, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The `sartor` command on this stack."""
+    line = [sys.executable, "-m", "sartor_cli", *map(str, arguments)]
+    more = ["--project", desk.project, "--data-dir", str(desk.data_dir)]
+    return subprocess.run([*line, *more], capture_output=True, text=True, timeout=120)
+
+
+def test_the_live_model_leaves_as_a_signed_bundle_that_runs_alone(desk: Desk, tmp_path: Path) -> None:
+    """`sartor deploy bundle`: its signature holds, its known prompts are answered by it as by the gateway."""
+    assert settled_revision(desk).state == endpoint_pb2.REVISION_STATE_LIVE
+    private, public, out = tmp_path / "private.pem", tmp_path / "public.pem", tmp_path / "bundle"
+    missing = command(desk, "deploy", "bundle", desk.project, "--key", private, "--out", out)
+    assert missing.returncode == 1
+    assert "does not exist" in missing.stderr + missing.stdout
+    make_key(private, public)
+    made = command(desk, "deploy", "bundle", desk.project, "--key", private, "--out", out)
+    assert made.returncode == 0, made.stderr
+    manifest = verify_bundle(out, public)
+    assert manifest.settings.model_version == settled_revision(desk).model_version
+    again = command(desk, "deploy", "bundle", desk.project, "--key", private, "--out", out)
+    assert again.returncode == 1
+    assert "is not empty" in again.stderr + again.stdout
+    with running(out) as port:
+        assert check(out, port).share == 1
+    with (out / "start.sh").open("a") as file:
+        file.write("curl evil\n")
+    with pytest.raises(BadBundle):
+        verify_bundle(out, public)
+
+
+def test_a_key_of_the_command_line_opens_the_gateway_until_it_is_revoked(desk: Desk) -> None:
+    """`sartor keys`: the secret is shown once, works, is listed without itself, and ends."""
+    assert settled_revision(desk).state == endpoint_pb2.REVISION_STATE_LIVE
+    made = command(desk, "keys", "create", "mobile", "--requests-per-minute", 100)
+    assert made.returncode == 0, made.stderr
+    secret = made.stdout.split()[-1]
+    twice = command(desk, "keys", "create", "mobile")
+    assert twice.returncode == 1
+    assert "mobile" in twice.stderr + twice.stdout
+    listed = command(desk, "keys", "list")
+    assert "mobile" in listed.stdout
+    assert secret not in listed.stdout
+    client = openai.OpenAI(base_url=desk.state.gateway_url, api_key=secret, max_retries=0)
+
+    def reaches() -> bool | None:
+        try:
+            return desk.project in {model.id for model in client.models.list()} or None
+        except openai.AuthenticationError:
+            return None
+
+    until("the key opens", reaches)
+    assert command(desk, "keys", "revoke", "mobile").returncode == 0
+
+    def refused() -> bool | None:
+        try:
+            client.models.list()
+        except openai.AuthenticationError:
+            return True
+        return None
+
+    until("the key is refused", refused)

@@ -310,6 +310,9 @@ def manifests(
     gpus: Annotated[int, typer.Option(min=1, help="GPUs of a replica.")] = 1,
     max_replicas: Annotated[int, typer.Option(min=1, help="Most replicas.")] = 4,
     s3_endpoint: Annotated[str, typer.Option(help="The object store as the cluster reaches it.")] = "",
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Apply them too, where the service has the right to.")
+    ] = False,
     project: Project = "",
     data_dir: DataDir = Path(".sartor"),
 ) -> None:
@@ -326,9 +329,13 @@ def manifests(
             gpus=gpus,
             max_replicas=max_replicas,
             s3_endpoint=s3_endpoint,
+            apply=apply,
         )
         found = sartor.ask(sartor.deployment.RenderTarget, request)
     out.mkdir(parents=True, exist_ok=True)
     for each in found.files:
         (out / Path(each.name).name).write_text(each.content, encoding="utf-8")
-    console.print(f"{len(found.files)} files are in {out}; read its README.md, then: kubectl apply -k {out}")
+    for name in found.applied:
+        console.print(f"applied {name}")
+    how = "they are applied" if found.applied else f"read its README.md, then: kubectl apply -k {out}"
+    console.print(f"{len(found.files)} files are in {out}; {how}")

@@ -257,8 +257,10 @@ class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentService
             s3_endpoint=request.s3_endpoint,
         )
         files = render.render_kubernetes(self._runtime, request.name, target)
+        applied = render.apply_kubernetes(self._runtime, files, target.namespace) if request.apply else []
         return api.RenderTargetResponse(
-            files=[api.RenderedFile(name=name, content=text) for name, text in files.items()]
+            files=[api.RenderedFile(name=name, content=text) for name, text in files.items()],
+            applied=applied,
         )
 
     def _endpoint(

@@ -40,6 +40,8 @@ class DeploymentSettings(PlatformSettings):
     """How long an engine that is no longer wanted may go on with the answers it has begun."""
     engine_spare_memory_mb: int = 256
     """Memory that must be left free when an engine starts."""
+    kubernetes: str = ""
+    """Where manifests may be applied: "in-cluster", or the path of a kubeconfig file; empty: nowhere."""
     converter_dir: Path = Path(sys.prefix) / "share" / "sartor" / "converter"
     """Where llama.cpp's converter was unpacked, apart because of its own `gguf` package."""
     parity_max_tokens: int = 1500

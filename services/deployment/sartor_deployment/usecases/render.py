@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from sartor_datasets.manifests import BaseModelManifest, ManifestFile, ModelVersionManifest
 from sartor_platform.errors import FailedPrecondition
@@ -56,6 +57,24 @@ def render_kubernetes(runtime: Runtime, name: str, target: KubernetesTarget) -> 
         rank,
     )
     return render(served, target)
+
+
+def apply_kubernetes(runtime: Runtime, files: Mapping[str, str], namespace: str) -> list[str]:
+    """Apply them; what was applied, in order.
+
+    Raises:
+        FailedPrecondition: KUBERNETES_NOT_CONFIGURED, and as kubernetes_apply.apply.
+    """
+    config = runtime.settings.kubernetes
+    if not config:
+        raise FailedPrecondition(
+            "this deployment service knows no cluster: set SARTOR_KUBERNETES to in-cluster or to a kubeconfig"
+            " file, or apply the files yourself with `kubectl apply -k`",
+            reason="KUBERNETES_NOT_CONFIGURED",
+        )
+    from sartor_deployment.targets.kubernetes_apply import KubernetesCluster, apply
+
+    return [f"{each.kind} {each.name}" for each in apply(files, namespace, KubernetesCluster(config))]
 
 
 def _file(given: ManifestFile) -> ObjectFile:

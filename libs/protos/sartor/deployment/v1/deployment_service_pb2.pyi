@@ -745,6 +745,7 @@ class RenderTargetRequest(_message.Message):
     MIN_REPLICAS_FIELD_NUMBER: _builtins.int
     MAX_REPLICAS_FIELD_NUMBER: _builtins.int
     S3_ENDPOINT_FIELD_NUMBER: _builtins.int
+    APPLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/endpoints/{endpoint}"."""
     namespace: _builtins.str
@@ -757,6 +758,8 @@ class RenderTargetRequest(_message.Message):
     """Most replicas; 0 is 4."""
     s3_endpoint: _builtins.str
     """URL of the object store as the cluster reaches it; empty for AWS."""
+    apply: _builtins.bool
+    """Apply them too, through the Kubernetes API that SARTOR_KUBERNETES names; each is tried out before any is changed."""
     def __init__(
         self,
         *,
@@ -766,10 +769,11 @@ class RenderTargetRequest(_message.Message):
         min_replicas: _builtins.int = ...,
         max_replicas: _builtins.int = ...,
         s3_endpoint: _builtins.str = ...,
+        apply: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpus", b"gpus", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "name", b"name", "namespace", b"namespace", "s3_endpoint", b"s3_endpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "gpus", b"gpus", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "name", b"name", "namespace", b"namespace", "s3_endpoint", b"s3_endpoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -782,18 +786,24 @@ class RenderTargetResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenderedFile]:
         """The files of one folder."""
+
+    @_builtins.property
+    def applied(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was applied: "Deployment support", in order."""
 
     def __init__(
         self,
         *,
         files: _abc.Iterable[Global___RenderedFile] | None = ...,
+        applied: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "files", b"files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
