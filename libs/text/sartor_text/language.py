@@ -11,6 +11,8 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from sartor_text.language_codes import LANGUAGE_CODES
 
 UNSURE = "und"  # BCP 47 for undetermined
+MAIN = ("de", "en", "fr", "es", "it")
+"""What short texts are taken for where no language is expected in particular."""
 
 # Languages that the model takes short texts of the first one for. They count for it, unless asked for
 # themselves.
@@ -58,6 +60,11 @@ class Sureness:
     other: float = 0.75
     other_words: int = 4
     other_letters: int = 20
+    short_words: int = 2
+    short_share: float = 0.7
+    """Of a text too short for all that: the likeliest expected language's share of what all expected have."""
+    short_mass: float = 0.1
+    """And what all expected have together: the rest is of languages that nobody expects."""
 
 
 DEFAULT_SURENESS = Sureness()
@@ -65,6 +72,8 @@ DEFAULT_SURENESS = Sureness()
 
 def identify(text: str, languages: Sequence[str], sureness: Sureness = DEFAULT_SURENESS) -> Language:
     """The language of `text`: one of `languages`, another one where the model is sure of it, or UNSURE.
+
+    A short text is only ever taken for one that is expected: two words of Dutch look German to any model.
 
     Args:
         languages: ISO 639-1 codes that are expected. All others compete, so that a wrong one is found.
@@ -80,7 +89,7 @@ def identify(text: str, languages: Sequence[str], sureness: Sureness = DEFAULT_S
     words = len(runs) + dense // 2
     letters = sum(map(len, runs)) + dense
     if words < sureness.words or letters < sureness.letters:
-        return Language(UNSURE, 0.0)
+        return _of_few_words(prose, words, languages, sureness)
     code, share = _identifier().classify(prose)
     if code in languages and share >= sureness.configured:
         return Language(code, share)
@@ -93,7 +102,21 @@ def identify(text: str, languages: Sequence[str], sureness: Sureness = DEFAULT_S
     enough = words >= sureness.other_words and letters >= sureness.other_letters
     if enough and share >= sureness.other:
         return Language(other, share)
-    return Language(UNSURE, max(share, expected.get(code, 0.0)))
+    found = _of_few_words(prose, words, languages, sureness)
+    return found if found.code != UNSURE else Language(UNSURE, max(share, expected.get(code, 0.0)))
+
+
+def _of_few_words(prose: str, words: int, languages: Sequence[str], sureness: Sureness) -> Language:
+    """The expected language that stands out among the expected ones, or UNSURE."""
+    if words < sureness.short_words:
+        return Language(UNSURE, 0.0)
+    ranking = dict(_identifier().rank(prose))
+    shares = {code: ranking.get(code, 0.0) for code in languages or MAIN}
+    together = sum(shares.values())
+    best = max(shares, key=shares.__getitem__)
+    if together < sureness.short_mass or shares[best] < sureness.short_share * together:
+        return Language(UNSURE, shares[best])
+    return Language(best, shares[best] / together)
 
 
 def _best_other(ranking: dict[str, float], languages: Sequence[str]) -> tuple[str, float]:

@@ -2,8 +2,10 @@
 
 import pytest
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
-from sartor_text.language import UNSURE, identify
+from sartor_text.language import MAIN, UNSURE, identify
 from sartor_text.language_codes import LANGUAGE_CODES
+
+from tests.unit.text.short_texts import other_texts, short_texts
 
 GERMAN = """Wie setze ich mein Passwort zurück?
 Wo ist meine Bestellung 48213?
@@ -105,3 +107,19 @@ def test_an_unknown_code_is_refused_with_what_to_do() -> None:
 
 def test_the_listed_codes_are_those_of_the_model() -> None:
     assert frozenset(LanguageIdentifier.from_model_file(MODEL_FILE).labels) == LANGUAGE_CODES
+
+
+@pytest.mark.parametrize("languages", [MAIN, ()])
+def test_short_texts_are_named_or_left_open_but_not_confused(languages: tuple[str, ...]) -> None:
+    """The figures that docs/curation.md gives."""
+    found = [(identify(text, languages).code, language) for text, language in short_texts()]
+    assert sum(code == language for code, language in found) >= 0.92 * len(found)
+    assert [pair for pair in found if pair[0] not in (pair[1], UNSURE)] == []
+    taken = [text for text in other_texts() if identify(text, languages).code in MAIN]
+    assert taken == []
+
+
+def test_where_two_languages_are_expected_the_others_are_not_taken_for_them() -> None:
+    foreign = [text for text, language in short_texts() if language not in ("de", "en")] + other_texts()
+    taken = [text for text in foreign if identify(text, ("de", "en")).code in ("de", "en")]
+    assert len(taken) <= 2
