@@ -7,7 +7,9 @@ import dataclasses
 import pytest
 from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.feedback import parse_feedback
-from sartor_deployment.gateway.sample import answer_text, masked, question_of
+from sartor_deployment.gateway.sample import answer_text, masked, masked_json, question_of
+from sartor_deployment.gateway.traffic import Seen, traffic_row
+from sartor_deployment.gateway.usage import Passage
 from sartor_deployment.resources import EndpointSpec, WatchingSpec, check_spec
 from sartor_deployment.rollout import Approval, Canary, RolloutSpec, SmokePrompt, StopRules, judge
 from sartor_deployment.store import Traffic
@@ -89,6 +91,22 @@ def test_what_is_sampled_is_masked_whole_or_streamed() -> None:
     assert answer_text(stream + b"data: [DONE]\n\n") == "Hey"
     assert answer_text(b'{"choices":[{"text":"whole"}]}') == "whole"
     assert question_of(b'{"prompt": "x"}') == [{"role": "user", "content": "x"}]
+
+
+def test_what_no_database_takes_is_left_out_of_samples() -> None:
+    """NUL and half a surrogate pair, which JSON may carry: else they would cost a whole batch of requests."""
+    asked = b'{"messages": [{"role": "user", "content": [{"a\\u0000": "x\\u0000y\\ud800z"}]}]}'
+    assert masked_json(question_of(asked)) == [{"role": "user", "content": [{"a": "xy?z"}]}]
+    with pytest.raises(ApiError, match="without NUL"):
+        parse_feedback({"request_id": "r\x00", "score": 1})
+
+
+def test_a_sample_that_cannot_be_read_still_counts_as_a_request() -> None:
+    """Its figures are kept, its text is not."""
+    deep = b'{"messages": [{"role": "user", "content": ' + b"[" * 900 + b"]" * 900 + b"}]}"
+    seen = Seen("req-1", "e", "e/revisions/r1", "", 200, False, 1.0, question=deep)
+    row = traffic_row(seen, Passage(keep_text=True))
+    assert (row.id, row.question, row.status) == ("req-1", None, 200)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sartor_platform.names import new_id
 
 from sartor_deployment import store
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.sample import masked
+from sartor_deployment.gateway.sample import masked, storable
 from sartor_deployment.store import FeedbackRow
 
 _THUMBS = {"up": 1.0, "down": 0.0}
@@ -69,9 +69,12 @@ def _text(value: dict[str, Any], name: str) -> str | None:
     text = value.get(name)
     if text is None:
         return None
-    if not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
+    if not isinstance(text, str) or len(text) > _MOST_CHARACTERS or storable(text) != text:
         raise ApiError(
-            400, f"{name!r} must be text of at most {_MOST_CHARACTERS} characters", "invalid_type", name
+            400,
+            f"{name!r} must be text of at most {_MOST_CHARACTERS} characters, without NUL or broken ones",
+            "invalid_type",
+            name,
         )
     return text
 

@@ -138,7 +138,7 @@ class Proxy:
         if not route.canary:
             return route
         if asked.user:
-            digest = hashlib.sha256(f"{route.canary}\0{asked.user}".encode()).digest()
+            digest = hashlib.sha256(f"{route.canary}\0{asked.user}".encode("utf-8", "replace")).digest()
             drawn = int.from_bytes(digest[:4], "big") / 2**32
         else:
             drawn = random.random()

@@ -18,7 +18,7 @@ def masked(text: str) -> str:
     counts: Counter[str] = Counter()
     places: dict[tuple[str, str], str] = {}
     pieces, at = [], 0
-    text = text[:_MOST_CHARACTERS]
+    text = storable(text[:_MOST_CHARACTERS])
     for finding in find_pii(text):
         key = (finding.kind.value, finding.value)
         if key not in places:
@@ -29,6 +29,11 @@ def masked(text: str) -> str:
     return "".join([*pieces, text[at:]])
 
 
+def storable(text: str) -> str:
+    """The text without what no database column takes: NUL, and halves of surrogate pairs."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
 def masked_json(value: Any) -> Any:
     """The same with every string in it."""
     if isinstance(value, str):
@@ -36,7 +41,7 @@ def masked_json(value: Any) -> Any:
     if isinstance(value, list):
         return [masked_json(each) for each in value]
     if isinstance(value, dict):
-        return {key: masked_json(each) for key, each in value.items()}
+        return {storable(key): masked_json(each) for key, each in value.items()}
     return value
 
 

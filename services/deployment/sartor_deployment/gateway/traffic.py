@@ -96,7 +96,7 @@ class TrafficLog:
             return
         try:
             with self._database.transaction() as tx:
-                store.insert_requests(tx, [_row(seen, passage) for seen, passage in taken])
+                store.insert_requests(tx, [traffic_row(seen, passage) for seen, passage in taken])
         except Exception as error:  # noqa: BLE001 - one batch that cannot be written must not end the log
             if not is_transient(error):
                 log.get().error("gateway.requests_not_written", error=str(error).strip(), count=len(taken))
@@ -105,7 +105,8 @@ class TrafficLog:
             self._waiting.extendleft(reversed(taken))
 
 
-def _row(seen: Seen, passage: Passage) -> RequestRow:
+def traffic_row(seen: Seen, passage: Passage) -> RequestRow:
+    """What is written of one request."""
     usage = passage.usage()
     row = RequestRow(
         id=seen.id,
@@ -124,5 +125,9 @@ def _row(seen: Seen, passage: Passage) -> RequestRow:
     )
     if not seen.question or seen.status >= 400:
         return row
-    question: Any = masked_json(question_of(seen.question))
-    return replace(row, question=json.dumps(question), answer=masked(answer_text(passage.body)))
+    try:
+        question: Any = masked_json(question_of(seen.question))
+        return replace(row, question=json.dumps(question), answer=masked(answer_text(passage.body)))
+    except (ValueError, RecursionError) as error:  # its figures are kept; the text of one is no loss
+        log.get().warning("gateway.sample_unreadable", request=seen.id, error=repr(error)[:200])
+        return row
