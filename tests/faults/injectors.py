@@ -9,15 +9,17 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
+import psycopg
 
 from tests.faults.ledger import DatasetLedger, SentEvent, poison_event
 from tests.faults.observer import OURS, Observer
 from tests.faults.plan import Fault
 from tests.faults.producer import OutsideProducer
 from tests.faults.proxy import Proxy
-from tests.faults.world import LEASE_SECONDS, World
+from tests.faults.world import LEASE_SECONDS, STATE_DISK, World
 
 _BEYOND_LEASE_SECONDS = LEASE_SECONDS + 2.0
 _POISON = ("unknown_type", "broken_json", "unknown_source")
@@ -124,19 +126,32 @@ class Injectors:
     # --- disk ---
 
     def _disk_full(self, fault: Fault) -> bool:
-        """Fill the workers' disk; confirmed if one of them ran into it."""
-        disk = self._world.small_disk
+        """Fill a disk; confirmed if somebody who needed it ran into it."""
+        disk = self._world.disks.get(fault.target)
         if disk is None:
             return False
-        logs = [self._world.log_of(name) for name in self._world.names() if "worker" in name]
-        before = {log: log.stat().st_size for log in logs}
+        marks = {log: log.stat().st_size for log in self._world.logs()}
         filler = disk / "filler"
         try:
             self._fill(filler)
+            refused = self._database_is_full() if fault.target == STATE_DISK else False
             time.sleep(fault.value)
         finally:
             filler.unlink(missing_ok=True)
-        return any("No space left" in log.read_text(errors="replace")[before[log] :] for log in logs)
+        return refused or any("No space left" in _read_from(log, mark) for log, mark in marks.items())
+
+    def _database_is_full(self) -> bool:
+        """Whether PostgreSQL refuses what needs more room than it has."""
+        url = self._world.platform_settings().database_url
+        try:
+            with psycopg.connect(url, connect_timeout=5) as connection:
+                connection.execute(
+                    "CREATE TABLE probe AS SELECT repeat('x', 1000) FROM generate_series(1, 5000)"
+                )
+                connection.rollback()
+        except psycopg.Error as error:
+            return isinstance(error, psycopg.errors.DiskFull) or "No space left" in str(error)
+        return False
 
     def _fill(self, path: os.PathLike[str]) -> None:
         block = bytes(1 << 20)
@@ -198,6 +213,12 @@ class Injectors:
             for event in list(page.events):
                 self._producer.send(event)
         return struck
+
+
+def _read_from(log: Path, mark: int) -> str:
+    with log.open(errors="replace") as file:
+        file.seek(mark)
+        return file.read()
 
 
 def is_stopped(pid: int) -> bool:

@@ -104,6 +104,7 @@ _TIMED = (
     *("kill_process", "kill_process", "kill_server", "kill_child", "freeze"),
     *("cut", "reset", "delay", "half_open", "disk_full"),
 )
+_DISKS = ("disk", "state")
 _SERVERS = ("postgres", "seaweed", "tansu")
 
 
@@ -127,7 +128,7 @@ def _timed(
                 Fault(kind, rng.choice(workers if kind == "kill_child" else processes), at_seconds=at)
             )
         elif kind == "disk_full":
-            found.append(Fault(kind, "disk", at_seconds=at, value=rng.uniform(2, 4)))
+            found.append(Fault(kind, rng.choice(_DISKS), at_seconds=at, value=rng.uniform(2, 4)))
         else:
             found.append(Fault(kind, rng.choice(_SERVERS), at_seconds=at, value=rng.uniform(0.5, 3)))
     return found

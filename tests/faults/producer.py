@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -58,4 +59,5 @@ class OutsideProducer:
         with self._lock:
             dropped, self._producer = self._producer, None
         if dropped is not None:
-            dropped.close(timeout=0)
+            with contextlib.suppress(KafkaError):  # what it still holds is sent again, by another
+                dropped.close(timeout=0)

@@ -30,7 +30,10 @@ from tests.tiny_model import make_tiny_model
 
 LEASE_SECONDS = 4.0
 GRACE_SECONDS = 20.0
-SMALL_DISK_MIB = 192
+WORKERS_DISK = "disk"
+STATE_DISK = "state"
+DISKS_MIB = {WORKERS_DISK: 192, STATE_DISK: 1536}
+"""Small file systems: the workers' folder; and that of the servers, their data and everybody's logs."""
 ALL = ("ingestion", "curation", "training", "evaluation", "deployment")
 _REPLICAS = {
     "ingestion": Replicas(servers=2, workers=2),
@@ -60,7 +63,7 @@ class World:
         self.points = Points(self.folder / "points")
         for guard in options.without:
             self.points.switch_off(guard)
-        self.small_disk = self._small_disk()
+        self.disks = {name: path for name, mib in DISKS_MIB.items() if (path := self._mounted(name, mib))}
         self.proxies: dict[str, Proxy] = {}
         self._loop = ProxyLoop()
         self._stop = threading.Event()
@@ -92,8 +95,8 @@ class World:
 
     def _clean_up(self) -> None:
         self._loop.stop()
-        if self.small_disk is not None:
-            subprocess.run(["umount", "-l", self.small_disk], check=False)
+        for disk in self.disks.values():
+            subprocess.run(["umount", "-l", disk], check=False)
         if os.environ.get("SARTOR_FAULTS_KEEP", ""):
             print(f"kept: {self.folder}")
         else:
@@ -119,7 +122,7 @@ class World:
                 self.supervision.stop()
 
     def _specs(self) -> list[ProcessSpec]:
-        folder = open_folder(self.folder / "state")
+        folder = open_folder(self.folder / STATE_DISK)
         ports = Ports(folder.ports_file)
         self.servers = base = EmbeddedServers(folder.root, kafka_log=self.options.kafka_log, environ={})
         specs = base.specs(ports)
@@ -152,20 +155,22 @@ class World:
             specs += [self._on_small_disk(spec) for spec in made.specs]
         return specs
 
-    def _small_disk(self) -> Path | None:
-        """A file system of a few megabytes for the workers, or None where this user may not mount one."""
-        path = self.folder / "disk"
+    def _mounted(self, name: str, mib: int) -> Path | None:
+        """A small file system at a folder of ours, or None where this user may not mount one."""
+        path = self.folder / name
         path.mkdir()
-        size = f"size={SMALL_DISK_MIB}m,mode=755"
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", size, "tmpfs", path], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=755", "tmpfs", path],
+            capture_output=True,
+            check=False,
         )
         return path if done.returncode == 0 else None
 
     def _on_small_disk(self, spec: ProcessSpec) -> ProcessSpec:
-        if self.small_disk is None or "worker" not in spec.name or "deployment" in spec.name:
+        disk = self.disks.get(WORKERS_DISK)
+        if disk is None or "worker" not in spec.name or "deployment" in spec.name:
             return spec
-        return replace(spec, environment={**spec.environment, "SARTOR_DATA_DIR": str(self.small_disk)})
+        return replace(spec, environment={**spec.environment, "SARTOR_DATA_DIR": str(disk)})
 
     # --- what the harness does to it ---
 
@@ -253,10 +258,10 @@ class World:
             s3_bucket=self.servers.s3_bucket,
         )
 
-    def log_of(self, name: str) -> Path:
-        """The log of a process."""
+    def logs(self) -> list[Path]:
+        """The log of every process."""
         assert self.supervision is not None
-        return self.supervision.processes[name].spec.log
+        return [each.spec.log for each in self.supervision.processes.values()]
 
 
 def _advertised(spec: ProcessSpec, address: str) -> ProcessSpec:
