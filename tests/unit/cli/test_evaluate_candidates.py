@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import ParseDict
 from sartor.evaluation.v1.gate_pb2 import CORRECTION_HOLM, Gate
+from sartor.evaluation.v1.prompt_pb2 import Prompt
 from sartor.evaluation.v1.suite_pb2 import Suite
 from sartor_cli.evaluate import parse_candidate, read_items
 from sartor_cli.faults import CommandFailed
@@ -80,3 +81,27 @@ evaluation:
     gate = ParseDict(dict(made["projects/support-desk/gates/support"].values), Gate())
     assert (list(gate.suites), gate.correction) == (["projects/support-desk/suites/tickets"], CORRECTION_HOLM)
     assert (gate.rules[0].not_worse_by, gate.rules[0].slice) == (0.02, "language")
+
+
+def test_a_project_file_has_prompts_and_suites_of_behaviour() -> None:
+    """A prompt with its examples, and the suites that come with Sartor."""
+    text = """\
+project: support-desk
+prompts:
+  - name: brief
+    system: Be brief.
+    format: "Customer: {question}"
+    examples: [{prompt: "Malta?", reference: "Yes."}]
+    shots: 2
+    choice: fixed
+suites:
+  - {name: fair, builtin: bias}
+  - {name: robust, curation: projects/support-desk/curations/c, variations: [typos, case]}
+"""
+    project = parse_project_file(text, Path("project.yaml"))
+    made = {part.values["name"]: part for part in project.parts}
+    prompt = ParseDict(dict(made["projects/support-desk/prompts/brief"].values), Prompt())
+    assert (prompt.format, prompt.examples[0].reference) == ("Customer: {question}", "Yes.")
+    fair = ParseDict(dict(made["projects/support-desk/suites/fair"].values), Suite())
+    robust = ParseDict(dict(made["projects/support-desk/suites/robust"].values), Suite())
+    assert (fair.builtin, list(robust.variations)) == ("bias", ["typos", "case"])

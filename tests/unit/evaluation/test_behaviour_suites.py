@@ -174,6 +174,11 @@ def test_a_prompt_has_system_text_form_and_examples():
     assert messages[-1].content == "Q: Five?"
 
 
+def _rule(suite: str, metric: str, part: str = "", **limits: float) -> dict:
+    rule = {"at_least": None, "at_most": None, "bound": "point", "slice": part, **limits}
+    return {"metric": metric, "suite": suite, "compared_to": "nothing", **rule}
+
+
 @pytest.fixture(scope="module")
 def crossed(tmp_path_factory):
     """A base model and a full copy of it as its version, each with and without a prompt, on suites."""
@@ -209,7 +214,12 @@ def crossed(tmp_path_factory):
         "general_suite": "",
         "max_items": 0,
         "few_shot": {"shots": [], "choices": [], "items": 0},
-        "rules": [],
+        "rules": [
+            _rule("cost_2", "tokens_per_second", at_least=0.01),
+            _rule("cost_2", "first_token_ms", at_most=0.001),
+            _rule("robust", "variation_spread", at_most=1.0, part="language=xx"),
+            _rule("fair", "pair_gap", at_most=1.0),
+        ],
         "cost_clients": [2],
         "suites": {
             "robust": {**empty, "items": str(items), "variations": ["case", "wording"]},
@@ -255,3 +265,12 @@ def test_items_are_told_of_as_they_finish(crossed):
     assert len(rows) == 4 * 6
     assert len({(row["candidate"], row["item_id"]) for row in rows}) == len(rows)
     assert all(0 <= row["score"] <= 1 for row in rows)
+
+
+def test_gates_have_rules_on_cost_and_behaviour_with_their_numbers(crossed):
+    """Each is told with its figure; a part without items does not pass."""
+    verdict = crossed[0]["findings"]["verdict"]
+    assert [rule["passed"] for rule in verdict["rules"]] == [True, False, False, True]
+    assert "Tokens a second of the cost_2 suite is" in verdict["rules"][0]["explanation"]
+    assert "no part language=xx" in verdict["rules"][2]["explanation"]
+    assert not verdict["passed"]

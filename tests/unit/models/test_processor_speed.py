@@ -41,6 +41,20 @@ def test_packed_weights_give_the_same_states_and_leave_the_weights_as_they_were(
     assert all(torch.equal(before[name], weight) for name, weight in model.named_parameters())
 
 
+@pytest.mark.parametrize("length", [1, 63, 150])
+def test_attention_in_bfloat16_is_bit_for_bit_the_eager_one(folder, length):
+    """Padded or not: the plain way of computing it, only in blocks."""
+    model = load_model(folder, torch.bfloat16)
+    mask = torch.ones(2, length, dtype=torch.long)
+    mask[0, length - length // 3 :] = 0
+    with quick_attention(model):
+        quick = [hidden_states(model, _ids(2, length), each) for each in (None, mask)]
+    model.config._attn_implementation = "eager"
+    plain = [hidden_states(model, _ids(2, length), each) for each in (None, mask)]
+    assert torch.allclose(quick[0], plain[0], atol=0.02, rtol=0.02)
+    assert torch.allclose(quick[1][mask.bool()], plain[1][mask.bool()], atol=0.02, rtol=0.02)
+
+
 @pytest.mark.parametrize("length", [1, 64, 200])
 def test_attention_in_blocks_is_the_attention_of_the_whole(folder, length):
     """Of a text alone, and of new tokens after others that are padded."""
