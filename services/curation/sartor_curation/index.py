@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,6 +127,13 @@ class Index:
     def key(self, row: int) -> str:
         """The record key of a row."""
         return str(self.keys[row].as_py())
+
+    def let_signatures_go(self) -> None:
+        """Give the memory of mapped signatures back; whoever looks at them again has them from their file."""
+        for signatures in self.signatures.values():
+            mapped = getattr(signatures, "_mmap", None)
+            if mapped is not None:
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     @property
     def rows(self) -> Ints:

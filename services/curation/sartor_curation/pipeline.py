@@ -83,6 +83,7 @@ class Pipeline:
         self.progress(0.55, stage="compare", records=len(index))
         dropped, reports = compare(index, self.policy)
         labels = sorted({label for note in notes for label in note["labels"]})
+        index.let_signatures_go()
         rendered = self._render(workspace, index, notes, labels, made_from)
         _take_out_too_long(index, workspace, len(sizes))
         self.progress(0.9, stage="splits", records=int(index.alive.sum()))
