@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH = 760
-_LABEL = 200
+_LABEL = 210
 _LINE = 24
 _GAP = 14
 
@@ -90,7 +90,7 @@ class _Plot:
 
 
 def _label(text: str, baseline: float) -> str:
-    shown = text if len(text) <= 27 else text[:26] + "…"
+    shown = text if len(text) <= 26 else text[:25] + "…"
     return (
         f'<text class="label" x="{_LABEL - 12}" y="{baseline:.1f}" text-anchor="end">{escape(shown)}'
         f"<title>{escape(text)}</title></text>"

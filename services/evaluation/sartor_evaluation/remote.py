@@ -173,7 +173,8 @@ class RemoteAnswers:
 def _read(response: Any, until: float, heard: Callable[[bytes], None]) -> bytes:
     """The body; a stream that drips on without end, or is cut off, is a failure."""
     parts, size = [], 0
-    for part in response.stream(65_536):
+    # What has come so far, not a full buffer: the first token of a stream is timed.
+    for part in iter(lambda: response.read1(65_536), b""):
         parts.append(part)
         heard(part)
         size += len(part)

@@ -6,11 +6,13 @@ from importlib.resources import files
 from typing import Any
 
 from sartor_evaluation.charts import Group, Mark, intervals
+from sartor_evaluation.cost_suites import clients_of
 from sartor_evaluation.report_warnings import label_tables, warnings
 from sartor_evaluation.report_words import Words
 
 Json = Mapping[str, Any]
 _SUITES = {"held_out": "Held-out questions", "general": "General questions"}
+_BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "neither is better"}
 _MAIN = ("token_f1", "label_accuracy", "choice_accuracy", "exact_match", "loss")
 _COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5")
 
@@ -26,7 +28,7 @@ def render(report: Json) -> str:
         _scores(report, "held_out"),
         _differences(report, words),
         _slices(report),
-        _scores(report, "general"),
+        *(_scores(report, suite) for suite in report["suites"] if suite != "held_out"),
         label_tables(report),
         _prompts(report),
         _examples(report),
@@ -90,7 +92,7 @@ def _scores(report: Json, suite: str) -> str:
         if lines:
             marks = [_score_mark(report, line, info) for line in lines]
             groups.append(Group(info["title"], marks, 0.0, _highest(info, marks)))
-            better = "higher is better" if info["better"] == "higher" else "lower is better"
+            better = _BETTER[info["better"]]
             notes.append(
                 f"<dt>{escape(info['title'])}</dt><dd>{escape(info['explanation'])} <i>{better}</i></dd>"
             )
@@ -98,36 +100,54 @@ def _scores(report: Json, suite: str) -> str:
         "The same questions, asked of every candidate. The dot is what was measured; the bar is where the "
         "true value lies with 95 % confidence."
     )
-    if suite == "general":
+    if clients_of(suite) is not None:
+        lead = (
+            "What an answer of up to 32 tokens costs on the machine where this was measured, with so many "
+            "requests at the same time. What else the machine did meanwhile is in it too."
+        )
+    elif suite == "general":
         lead = (
             "Short questions that have nothing to do with the task. A tuned model that does worse here than "
             "its base has forgotten something."
         )
     body = _key(report, suite) + intervals(groups, f"Scores, {suite}") + f"<dl>{''.join(notes)}</dl>"
-    return _section(_SUITES[suite], lead, body)
+    return _section(_heading(suite), lead, body)
+
+
+def _heading(suite: str) -> str:
+    clients = clients_of(suite)
+    if clients is not None:
+        return "Cost at one client" if clients == 1 else f"Cost at {clients} clients"
+    return _SUITES.get(suite, f"Suite {suite}")
 
 
 def _differences(report: Json, words: Words) -> str:
-    groups = []
+    charts = []
     for suite in report["suites"]:
-        for line in report["comparisons"]:
-            if line["suite"] != suite or line["candidate"] != words.subject:
-                continue
-            if line["difference"]["value"] is None:
-                continue
-            info = report["metrics"][line["metric"]]
-            where = " (general)" if suite == "general" else ""
-            label = f"{info['title']} vs {line['baseline']}{where}"
-            groups.append(_difference_group(label, line, info))
+        found = [
+            line
+            for line in report["comparisons"]
+            if (line["suite"], line["candidate"]) == (suite, words.subject)
+            and line["difference"]["value"] is not None
+        ]
+        moved = [line for line in found if not line["verdict"].startswith("the same on every item")]
+        groups = [
+            _difference_group(_label(report, line), line, report["metrics"][line["metric"]]) for line in moved
+        ]
+        same = ", ".join(_label(report, line) for line in found if line not in moved)
+        heading = f"<h3>{escape(_heading(suite))}</h3>" if found else ""
+        chart = intervals(groups, "Paired differences", zero_line=True, text_width=350) if groups else ""
+        charts.append(heading + chart + (f"<p>The same on every item: {escape(same)}.</p>" if same else ""))
     lead = (
         f"The difference between {words.subject} and each of the others on the same questions. Right of the "
         "line is better, left of it is worse; a bar that crosses the line could be chance. Each row has its "
-        "own scale."
+        "own scale. With fewer than twenty independent questions an interval is a rough guide only."
     )
-    if not groups:
-        return ""
-    chart = intervals(groups, "Paired differences", zero_line=True, text_width=320)
-    return _section("Is it really better?", lead, chart)
+    return _section("Is it really better?", lead, "".join(charts)) if any(charts) else ""
+
+
+def _label(report: Json, line: Json) -> str:
+    return f"{report['metrics'][line['metric']]['title']} vs {line['baseline']}"
 
 
 def _difference_group(label: str, line: Json, info: Json) -> Group:
@@ -137,7 +157,8 @@ def _difference_group(label: str, line: Json, info: Json) -> Group:
     lower, upper = ends if sign > 0 else reversed(ends)
     verdict = line["verdict"].split(" ")[0]
     colour = {"better": "good", "worse": "bad"}.get(verdict, "unclear")
-    text = f"{found['value']:+.{digits}f} {line['verdict']}"
+    said = line["verdict"].partition(" (only")[0].partition(": one of")[0]
+    text = f"{found['value']:+.{digits}f} {said}"
     reach = max((abs(end) for end in (lower, upper, found["value"]) if end is not None), default=1.0) or 1.0
     mark = Mark(label, sign * found["value"], lower, upper, colour, text)
     return Group(label, [mark], -1.1 * reach, 1.1 * reach)
@@ -201,7 +222,8 @@ def _search(candidate: Json) -> str:
 
 
 def _examples(report: Json) -> str:
-    found = report["examples"].get("held_out")
+    asked = [suite for suite in report["examples"] if clients_of(suite) is None]
+    found = report["examples"]["held_out" if "held_out" in asked else asked[0]] if asked else None
     if not found:
         return ""
     parts = []

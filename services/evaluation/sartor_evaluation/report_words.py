@@ -14,11 +14,15 @@ _NAMES = {
 
 
 class Words:
-    """Sentences about one report. `subject` is the candidate that it is about: the last one."""
+    """Sentences about one report. `subject` is the candidate that it is about: the last without a prompt of
+    its own, or the last one."""
 
     def __init__(self, report: Json) -> None:
         self._report = report
-        self.subject: str = report["candidates"][-1]["id"]
+        candidates = report["candidates"]
+        plain = [one for one in candidates if not one["prompt"].get("name")]
+        self._about: Json = (plain or candidates)[-1]
+        self.subject: str = self._about["id"]
 
     @property
     def held_out(self) -> bool:
@@ -27,16 +31,18 @@ class Words:
 
     @property
     def title(self) -> str:
-        return f"Evaluation of {self._report['candidates'][-1]['model'].removeprefix('projects/')}"
+        return f"Evaluation of {self._about['model'].removeprefix('projects/')}"
 
     @property
     def lead(self) -> str:
         suite = self._report["suites"].get("held_out", {"items": 0})
-        others = [self.name(one["id"]) for one in self._report["candidates"][:-1]]
+        others = [self.name(one["id"]) for one in self._report["candidates"] if one is not self._about]
         against = f", next to {' and '.join(others)}" if others else ""
         who = self.name(self.subject)
         seen = " that it has never seen" if self.held_out else ""
-        return f"How well {who} answers {suite['items']} questions{seen}{against}."
+        questions = "1 question" if suite["items"] == 1 else f"{suite['items']} questions"
+        asked = questions if suite["items"] else " and ".join(self._report["suites"])
+        return f"How well {who} answers {asked}{seen}{against}."
 
     def name(self, candidate: str) -> str:
         """A candidate in a sentence."""

@@ -67,6 +67,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:20])
             self.close_connection = True
             return None
+        if request.get("stream") and word != "mute":
+            chunk = b'data: {"choices": [{"delta": {"content": "so"}}]}\n\n'
+            body = chunk * 3 + b"data: [DONE]\n\n"
         if word == "nonsense":
             body = b'{"choices": []}'
         return self._send(200, body)
@@ -123,6 +126,17 @@ def test_answers_come_in_the_order_of_the_items_and_faults_are_repeated(endpoint
     assert endpoint.asked["once"] == 2
     assert metrics()["token_f1"].applies(outcomes[0])
     assert not metrics()["loss"].applies(outcomes[0])
+
+
+def test_cost_is_timed_by_streaming_and_failing_is_not_fast(endpoint):
+    """Three tokens; a request that failed counts with its whole timeout and no token."""
+    model = RemoteModel("m", endpoint.url, "m", timeout_seconds=5.0)
+    items = [answer_item(str(n), f"{word} please") for n, word in enumerate(("tell", "broken"))]
+    told, broken = RemoteAnswers(model, pause_seconds=0.01).timed(items, ZERO_SHOT)
+    assert (told.tokens, told.clients, told.megabytes) == (3, 2, 0.0)
+    assert 0 < told.first_token_seconds <= told.seconds
+    assert (broken.tokens, broken.seconds) == (0, 5.0)
+    assert all(request["stream"] for request, _ in endpoint.requests)
 
 
 def test_the_key_is_sent_and_choices_are_named(endpoint):
