@@ -137,7 +137,7 @@ def _ours(name: str, work: Path) -> dict[str, Any]:
 
 
 def _peer(name: str, work: Path) -> dict[str, Any]:
-    run = _measured([str(_peers()), "-m", "benchmarks.training_peers", name, str(work)])
+    run = _measured([str(peers()), "-m", "benchmarks.training_peers", name, str(work)])
     adapter = work / f"peer-{name}"
     if adapter.exists():
         run |= _measured([sys.executable, "-m", "benchmarks.training_ours", "judge", str(work), str(adapter)])
@@ -151,8 +151,9 @@ def _measured(command: list[str]) -> dict[str, Any]:
     return run
 
 
-def _peers() -> Path:
-    """The Python of the rivals' environment; made once. It shares torch and transformers with this one."""
+def peers(*more: str) -> Path:
+    """The Python of the rivals' environment, with `more` packages; made once. It shares torch and
+    transformers with this one."""
     python = PEERS / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
@@ -168,8 +169,11 @@ def _peers() -> Path:
         "-c",
         str(root / "constraints.txt"),
         *_PACKAGES,
+        *more,
     ]
-    if subprocess.run([str(python), "-c", "import trl"], capture_output=True).returncode:
+    wanted = ["trl", *(package.partition("==")[0].replace("-", "_") for package in more)]
+    known = [str(python), "-c", f"import {', '.join(wanted)}"]
+    if subprocess.run(known, capture_output=True).returncode:
         subprocess.run(install, check=True)
     return python
 

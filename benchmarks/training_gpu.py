@@ -1,11 +1,13 @@
 """Training on a CUDA device: tokens a second and FLOP utilisation of a 1B-class Llama shape, with LoRA and
-in full,
-beside what dense bf16 products reach. Says so and ends well where there is no such device."""
+in full, beside what dense bf16 products reach, and beside TRL with Liger kernels. Says so and ends well where
+there is no such device."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -31,7 +33,13 @@ def main() -> int:
     print(f"device: {torch.cuda.get_device_name()}")
     dense = _dense_products()
     for adapter, operations in (("lora", 4), ("full", 6)):
-        run = measure(adapter, "cuda", PARAMETERS, TOKENS_PER_BATCH, LENGTH, STEPS)
+        with tempfile.TemporaryDirectory(prefix="sartor-gpu-") as folder:
+            work = Path(folder)
+            run = measure(adapter, "cuda", PARAMETERS, TOKENS_PER_BATCH, LENGTH, STEPS, work)
+            torch.cuda.empty_cache()
+            peer = _peer(adapter, work)
+        ratio = run["tokens_per_second"] / peer["tokens_per_second"]
+        report(f"gpu_{adapter}_vs_trl_liger", ratio, 1.0, "higher", ours=run, peer=peer)
         reached = operations * run["parameters"] * run["tokens_per_second"]
         told = f"{run['tokens_per_second']:.0f} tokens/s, {run['memory_gib']:.1f} GiB"
         print(f"  {adapter}: {told}, {reached / 1e12:.0f} of {dense / 1e12:.0f} TFLOP/s")
@@ -39,10 +47,22 @@ def main() -> int:
     return 0
 
 
+def _peer(adapter: str, work: Path) -> dict[str, float]:
+    from benchmarks.training import peers
+
+    command = [str(peers("liger-kernel==0.8.5")), "-m", "benchmarks.training_gpu_peer", adapter, str(work)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    run: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(
+        f"  TRL with Liger, {adapter}: {run['tokens_per_second']:.0f} tokens/s, {run['memory_gib']:.1f} GiB"
+    )
+    return run
+
+
 def measure(
-    adapter: str, device: str, parameters: int, tokens_per_batch: int, length: int, steps: int
+    adapter: str, device: str, parameters: int, tokens_per_batch: int, length: int, steps: int, work: Path
 ) -> dict[str, float]:
-    """The service's own loop on random tokens in full rows."""
+    """The service's own loop on random tokens in full rows. Leaves model and rows in `work` for the peer."""
     import torch
     from sartor_models.chat_format import ChatTokens
     from sartor_models.new_model import shape_of_size, write_new_model
@@ -53,25 +73,28 @@ def measure(
     from sartor_training.recipe import Recipe
 
     chance = random.Random(0)
-    with tempfile.TemporaryDirectory(prefix="sartor-gpu-") as folder:
-        base = Path(folder) / "base"
-        shape = write_new_model(
-            base, shape_of_size(parameters, vocabulary=512, context=length), _words(chance), seed=0
-        )
-        recipe = Recipe(
-            adapter=adapter,
-            rank=16,
-            epochs=1,
-            tokens_per_batch=tokens_per_batch,
-            max_length=length,
-            early_stopping_patience=0,
-        )
-        model, taught = taught_model(Sources(base, "base", base), recipe, device)
+    base = work / "base"
+    shape = write_new_model(
+        base, shape_of_size(parameters, vocabulary=512, context=length), _words(chance), seed=0
+    )
+    recipe = Recipe(
+        adapter=adapter,
+        rank=16,
+        epochs=1,
+        tokens_per_batch=tokens_per_batch,
+        max_length=length,
+        early_stopping_patience=0,
+    )
+    model, taught = taught_model(Sources(base, "base", base), recipe, device)
     count = steps * max(1, tokens_per_batch // length)
     rows = []
     for _ in range(count):
         ids = tuple(chance.randrange(shape.vocabulary) for _ in range(length))
         rows.append(ChatTokens(ids, (True,) * length))
+    per_batch = max(1, tokens_per_batch // length)
+    asked = {"rows_per_batch": per_batch, "steps": steps, "length": length}
+    (work / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    (work / "rows.json").write_text(json.dumps([row.ids for row in rows]), encoding="utf-8")
     clock = _Clock()
     Training(model, taught, NextToken(model), rows, [], recipe, clock).run()
     memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0

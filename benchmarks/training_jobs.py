@@ -19,9 +19,9 @@ from benchmarks.training_rows import RECORDS
 
 FIVE_MINUTES = 300.0
 RECIPES: dict[str, dict[str, Any]] = {
-    "sft": {"max_training_tokens": 16_000, "epochs": 2.0},
-    "output_layer": {"method": "output_layer", "max_training_tokens": 10_000, "epochs": 4.0},
-    "dpo": {"method": "dpo", "max_training_tokens": 10_000},
+    "sft": {"max_training_tokens": 36_000, "epochs": 2.0, "tokens_per_batch": 1024},
+    "output_layer": {"method": "output_layer", "max_training_tokens": 8_000, "epochs": 4.0},
+    "dpo": {"method": "dpo", "max_training_tokens": 8_000},
     "from_scratch": {"method": "from_scratch", "parameters": 4_000_000, "vocabulary_size": 2048},
 }
 

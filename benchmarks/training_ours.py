@@ -140,7 +140,7 @@ def _judged(work: Path, adapter: Path) -> float:
 
 
 if __name__ == "__main__":
-    from sartor_training.child import SPIN_COUNT
+    from sartor_training.waiting_threads import let_threads_wait
 
-    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPIN_COUNT}  # as in a worker's child
+    let_threads_wait()  # as a worker's child does
     print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])))

@@ -19,6 +19,7 @@ from sartor_platform.worker import Report
 from sartor_training.isolation import without_network
 from sartor_training.recipe import Recipe
 from sartor_training.tensorboard import EventFile
+from sartor_training.waiting_threads import let_threads_wait
 
 if TYPE_CHECKING:
     from sartor_models.checkpoints import Checkpoint
@@ -34,7 +35,6 @@ _LIBRARIES = (
     "sartor-models",
     "sartor-training",
 )
-SPIN_COUNT = "3000"  # about 50 microseconds
 _READY = 0.05
 _STEPS_A_MESSAGE = 50
 _MESSAGE_SECONDS = 2.0
@@ -182,10 +182,7 @@ class _Training:
 
 def start_torch(task: Mapping[str, Any]) -> str:
     """Load torch with the task's threads; returns the device to train on."""
-    # Read when torch is loaded. A training is ten thousand short operations a step: a thread that sleeps as
-    # soon as it waits costs a fifth of the speed, one that goes on spinning on shared cores nine tenths.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    let_threads_wait()
     import torch
 
     torch.set_num_threads(task["threads"] or len(os.sched_getaffinity(0)))

@@ -122,3 +122,29 @@ def test_a_child_reaches_no_other_machine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout.startswith("refused"), done.stderr
+
+
+class Forgetful(NextToken):
+    """Has memory only where activations are not kept."""
+
+    __slots__ = ()
+
+    def loss(self, rows: Any) -> Any:
+        if not self.model.is_gradient_checkpointing:
+            raise MemoryError("out of memory")
+        return NextToken.loss(self, rows)
+
+
+def test_where_one_row_is_too_much_activations_are_made_again_with_the_same_gradient(tiny: Path) -> None:
+    rows = [ChatTokens(tuple(range(20, 24 + n)), (False, *[True] * (n + 3))) for n in range(3)]
+    whole, parameters = _passes(tiny, NextToken)
+    loss, _ = whole.backward(rows)
+    passes, others = _passes(tiny, Forgetful)
+    assert passes.backward(rows)[0] == pytest.approx(loss, rel=1e-5)
+    assert passes.recomputes
+    assert passes.parts == 1
+    for name, parameter in others.items():
+        expected = parameters[name].grad
+        assert parameter.grad is not None
+        assert expected is not None
+        assert torch.allclose(parameter.grad, expected, atol=1e-6)

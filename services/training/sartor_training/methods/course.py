@@ -27,6 +27,7 @@ class Course:
     best_step: int = 0
     misses: int = 0
     parts: int = 1
+    recomputes: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
 
     def to_state(self) -> dict[str, Any]:
@@ -38,13 +39,14 @@ class Course:
             "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
             "misses": self.misses,
             "parts": self.parts,
+            "recomputes": self.recomputes,
             "history": list(self.history),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Course:
         """The course that a checkpoint kept."""
-        names = ("step", "tokens", "best_step", "misses", "parts")
+        names = ("step", "tokens", "best_step", "misses", "parts", "recomputes")
         best = math.inf if state["best_loss"] is None else state["best_loss"]
         kept = {name: state[name] for name in names if name in state}
         return cls(**kept, best_loss=best, history=list(state["history"]))

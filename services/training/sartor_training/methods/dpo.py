@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from sartor_datasets.records import Message
-from sartor_models.batches import length_bucketed, padded
+from sartor_models.batches import length_bucketed
 from sartor_models.chat_format import ChatTokens, encode_answer
 from sartor_models.errors import ModelError
-from sartor_models.heads import hidden_states
 from sartor_models.tokenizer import ChatTokenizer, load_tokenizer
 
 from sartor_training.methods.loss import log_probabilities
 from sartor_training.methods.method import Audit, Prepared, Sources
+from sartor_training.methods.next_token import supervised_states
 from sartor_training.methods.rows import Rows, read_rows, spans, spread, validation_sample
 from sartor_training.methods.taught_model import saver, taught_model, with_template
 from sartor_training.recipe import Recipe
@@ -63,15 +63,11 @@ class PreferenceLoss:
     def log_probabilities(self, rows: Sequence[Preference]) -> torch.Tensor:
         """float32 [rows, 2]: of the better and of the worse answer, summed over its tokens."""
         both = [answer for row in rows for answer in (row.chosen, row.rejected)]
-        device = self.model.device
-        ids, _ = padded([answer.ids for answer in both], 0)
-        learned, _ = padded([answer.supervised for answer in both], 0)
-        states = hidden_states(self.model, ids.to(device))[:, :-1]
-        chosen = learned[:, 1:].bool().to(device)
-        targets = ids[:, 1:].to(device)[chosen]
-        each = log_probabilities(states[chosen], self.model.lm_head.weight, targets)
-        owner = torch.arange(len(both), device=device)[:, None].expand_as(chosen)[chosen]
-        sums = torch.zeros(len(both), device=device).index_add(0, owner, each)
+        states, targets = supervised_states(self.model, both)
+        each = log_probabilities(states, self.model.lm_head.weight, targets)
+        counts = torch.tensor([sum(answer.supervised[1:]) for answer in both])
+        owner = torch.arange(len(both)).repeat_interleave(counts).to(each.device)
+        sums = torch.zeros(len(both), device=each.device).index_add(0, owner, each)
         return sums.view(-1, 2)
 
 

@@ -92,38 +92,37 @@ def _norm_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 class _SwiGlu(torch.autograd.Function):
-    """silu(gate) * up (Shazeer 2020), gate and up side by side; the sigmoid is made once, for both passes."""
+    """silu(gate) * up (Shazeer 2020), given apart or side by side; the sigmoid is made once, for both
+    passes."""
 
     @staticmethod
-    def forward(ctx: Any, both: torch.Tensor) -> torch.Tensor:
-        gate, up = both.chunk(2, -1)
+    def forward(ctx: Any, *parts: torch.Tensor) -> torch.Tensor:
+        gate, up = parts if len(parts) == 2 else parts[0].chunk(2, -1)
         sigmoid = torch.sigmoid(gate)
-        ctx.save_for_backward(both, sigmoid)
+        ctx.save_for_backward(sigmoid, *parts)
         return (gate * sigmoid).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
-        both, sigmoid = ctx.saved_tensors
-        gate, up = both.chunk(2, -1)
-        slopes = torch.empty_like(both)
-        to_gate, to_up = slopes.chunk(2, -1)
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        sigmoid, *parts = ctx.saved_tensors
+        gate, up = parts if len(parts) == 2 else parts[0].chunk(2, -1)
+        slopes = [torch.empty_like(part) for part in parts]
+        to_gate, to_up = slopes if len(parts) == 2 else slopes[0].chunk(2, -1)
         through = grads[0] * sigmoid
         torch.mul(through, gate, out=to_up)
         # silu'(g) = s (1 + g (1 - s)) = s + g s (1 - s)
         torch.addcmul(gate, gate, sigmoid, value=-1.0, out=to_gate).add_(1.0)
         to_gate.mul_(through.mul_(up))
-        return slopes
+        return tuple(slopes)
 
 
 def _gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     apply: Any = _SwiGlu.apply
     joined = getattr(self, "sartor_linears", None)
     if joined is None:
-        both = torch.cat([self.gate_proj(x), self.up_proj(x)], -1)
-    else:
-        both = joined(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
-    out: torch.Tensor = self.down_proj(apply(both))
-    return out
+        return self.down_proj(apply(self.gate_proj(x), self.up_proj(x)))  # type: ignore[no-any-return]
+    both = joined(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+    return self.down_proj(apply(both))  # type: ignore[no-any-return]
 
 
 class _CausalAttention(torch.autograd.Function):

@@ -16,10 +16,10 @@ from sartor_models.new_model import ModelShape, shape_of_size, write_new_model
 from sartor_models.tokenizer import load_tokenizer
 
 from sartor_training.methods.documents import pack, read_texts
-from sartor_training.methods.fast_layers import speed_up
 from sartor_training.methods.method import Prepared, Sources
 from sartor_training.methods.next_token import NextToken
 from sartor_training.methods.rows import audit_of, validation_sample
+from sartor_training.methods.taught_model import prepare_for
 from sartor_training.recipe import Recipe
 
 # Twenty tokens a parameter make the most of a budget, and a token costs six operations a parameter (Hoffmann
@@ -52,8 +52,7 @@ def prepare(sources: Sources, recipe: Recipe, device: str, cached: Mapping[str, 
     model = load_model(folder, device=device)
     model.requires_grad_(True)
     parameters = dict(model.named_parameters())
-    if device == "cpu":
-        speed_up(model)
+    prepare_for(device, model)
 
     def save(weights: Mapping[str, torch.Tensor], output: Path) -> Mapping[str, float]:
         save_tuned(folder, weights, output)

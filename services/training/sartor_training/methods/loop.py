@@ -176,6 +176,7 @@ class Training:
             "stopped_early": float(stopped),
             "training_loss": sum(losses[-5:]) / len(losses[-5:]),
             "parts_of_a_batch": self._passes.parts,
+            "recomputed_activations": float(self._passes.recomputes),
         }
         if self._validation:
             metrics |= {
@@ -200,7 +201,7 @@ class Training:
             tensors["random/cuda"] = torch.cuda.get_rng_state()
         tensors |= {f"best/{name}": tensor for name, tensor in self._best.items()}
         tensors |= {f"cached/{name}": tensor for name, tensor in self._cached.items()}
-        self._course.parts = self._passes.parts
+        self._course.parts, self._course.recomputes = self._passes.parts, self._passes.recomputes
         return Checkpoint(tensors, {"training": self._fingerprint(), **self._course.to_state()})
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -211,3 +212,5 @@ class Training:
         self._best = checkpoint.part("best")
         self._course = Course.from_state(checkpoint.state)
         self._passes.parts = self._course.parts
+        if self._course.recomputes:
+            self._passes.recompute()

@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 
-_ROWS_AT_ONCE = 128
+_ROWS_AT_ONCE = 128  # on a CPU: scores of so many positions stay in the cache
+_SCORES_AT_ONCE = 128 << 20  # on an accelerator: the product wants to be large, and its float32 scores fit
+
+
+def _rows_at_once(weight: torch.Tensor) -> int:
+    if weight.device.type == "cpu":
+        return _ROWS_AT_ONCE
+    return max(_ROWS_AT_ONCE, _SCORES_AT_ONCE // weight.shape[0])
 
 
 class _SlicedCrossEntropy(torch.autograd.Function):
@@ -23,8 +30,9 @@ class _SlicedCrossEntropy(torch.autograd.Function):
         grad_states = torch.empty_like(states) if learn_states else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learn_weight else None
         total = states.new_zeros((), dtype=torch.float64)
-        for start in range(0, states.shape[0], _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
+        size = _rows_at_once(weight)
+        for start in range(0, states.shape[0], size):
+            part = slice(start, start + size)
             rows, wanted = states[part], targets[part, None]
             scores = (rows @ weight.T).float()
             # Not logsumexp: on a CPU it takes ten times as long as its parts.
@@ -80,8 +88,9 @@ class _SlicedLogProbabilities(torch.autograd.Function):
     def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         slopes = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         found = torch.empty(states.shape[0], dtype=torch.float32, device=states.device)
-        for start in range(0, states.shape[0], _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
+        size = _rows_at_once(weight)
+        for start in range(0, states.shape[0], size):
+            part = slice(start, start + size)
             wanted = targets[part, None]
             scores = (states[part] @ weight.T).float()
             highest = scores.amax(1, keepdim=True)

@@ -14,6 +14,7 @@ from sartor_models.batches import length_bucketed, padded
 from sartor_models.errors import ModelError
 from sartor_models.heads import hidden_states
 from sartor_models.output_layer import LABEL_SEPARATOR, OutputLayer, text_ids
+from sartor_models.packed_rows import packed_states, packs
 from sartor_models.tokenizer import ChatTokenizer, load_tokenizer
 
 from sartor_training.methods.calibration import calibration_error, fit_temperature
@@ -54,6 +55,11 @@ class OutputLayerLoss:
 
     def scores(self, rows: Sequence[LabelledRow]) -> torch.Tensor:
         """float32 [rows, outputs]: before any softmax."""
+        if packs(self.model):
+            every = packed_states(self.model, [row.ids for row in rows])
+            lengths = torch.tensor([len(row.ids) for row in rows], device=every.device)
+            last: torch.Tensor = self.layer(every[lengths.cumsum(0) - 1][:, None], torch.ones_like(lengths))
+            return last
         ids, mask = padded([row.ids for row in rows], 0)
         states = hidden_states(self.model, ids.to(self.model.device))
         found: torch.Tensor = self.layer(states, mask.sum(1).to(states.device))

@@ -17,8 +17,9 @@ class Passes:
     """The passes of one model for one objective.
 
     `parts` counts the pieces that a batch is made in, one after the other. It doubles when memory runs out
-    and
-    is part of a checkpoint, because another number of parts rounds differently.
+    and is part of a checkpoint, because another number of parts rounds differently. Only where a single row
+    is too much, `recomputes` says that activations are made again in the backward pass instead of being kept
+    (Chen et al. 2016).
     """
 
     def __init__(
@@ -26,6 +27,12 @@ class Passes:
     ) -> None:
         self._model, self._parameters, self._objective = model, parameters, objective
         self.parts = 1
+        self.recomputes = False
+
+    def recompute(self) -> None:
+        """Keep no activations from now on: a third more work for a fraction of the memory."""
+        self._model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.recomputes = True
 
     def backward(self, rows: Sequence[Any]) -> tuple[float, dict[str, float]]:
         """Leave the gradient of the mean loss over `rows` in the parameters; returns the loss and other
@@ -76,12 +83,16 @@ class Passes:
     def _shrink(self, error: Exception, rows: int) -> None:
         if not out_of_memory(error):
             raise error
-        if self.parts >= rows:
+        if self.parts < rows:
+            self.parts *= 2
+        elif not self.recomputes and getattr(self._model, "supports_gradient_checkpointing", False):
+            self.recompute()
+            self.parts = 1
+        else:
             raise ModelError(
                 "Memory ran out on a single row. Lower max_length, or give the worker more memory.",
                 reason="OUT_OF_MEMORY",
             ) from error
-        self.parts *= 2
         for parameter in self._parameters.values():
             parameter.grad = None
         error.__traceback__ = None  # its frames hold the tensors that there was no room for

@@ -15,6 +15,7 @@ from sartor_models.base import save_tuned
 from sartor_models.chat_templates import CHAT_TEMPLATES
 from sartor_models.errors import ModelError
 from sartor_models.load import load_adapter, load_model
+from sartor_models.packed_rows import pack_rows
 
 from sartor_training.methods.fast_layers import speed_up
 from sartor_training.methods.method import Sources
@@ -43,9 +44,16 @@ def taught_model(sources: Sources, recipe: Recipe, device: str) -> tuple[Any, di
         else:
             model = add_lora(model, adapter_of(recipe), recipe.seed)
         parameters = adapter_weights(model)
+    prepare_for(device, model)
+    return model, parameters
+
+
+def prepare_for(device: str, model: Any) -> None:
+    """Make the model's passes fast on this device: our own layers on a CPU, packed rows elsewhere."""
     if device == "cpu":
         speed_up(model)
-    return model, parameters
+    else:
+        pack_rows(model)
 
 
 def adapter_of(recipe: Recipe) -> LoraAdapter:
