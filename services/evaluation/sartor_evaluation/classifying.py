@@ -17,7 +17,8 @@ from sartor_models.output_layer import KINDS, OutputLayer, Prediction
 from sartor_models.versions import is_classifier
 
 from sartor_evaluation.asking import Forced
-from sartor_evaluation.items import GENERAL, NO_LABEL, SEPARATOR, Item, ItemKind, Outcome, failed
+from sartor_evaluation.gates import Baseline, Bound, Rule, rule_to_json
+from sartor_evaluation.items import GENERAL, HELD_OUT, NO_LABEL, SEPARATOR, Item, ItemKind, Outcome, failed
 from sartor_evaluation.prompts import Prompt
 from sartor_evaluation.suites import UnusableItems
 
@@ -25,6 +26,9 @@ SINGLE, SEVERAL, NUMBER = KINDS
 MAJORITY = "majority"
 NOT_LABELLED = "it has no label, and this candidate says nothing else"
 _LEAST_SHARE = 1e-6
+_ACCURATE = Rule("label_accuracy", HELD_OUT, Baseline.MAJORITY, 0.0, None, Bound.POINT)
+_NEAR = Rule("mean_absolute_error", HELD_OUT, Baseline.MAJORITY, None, 0.0, Bound.POINT)
+_BETTER_THAN_GUESSING = {SINGLE: _ACCURATE, SEVERAL: _ACCURATE, NUMBER: _NEAR}
 _ASKED = (ItemKind.LABEL, ItemKind.LABELS, ItemKind.NUMBER)
 
 
@@ -76,14 +80,16 @@ def labels_as_written(items: Iterable[Item]) -> dict[str, str]:
     return {item.label: item.reference for item in items if item.kind is ItemKind.LABEL}
 
 
-def rival_task(task: Mapping[str, Any]) -> dict[str, Any]:
-    """The task of evaluating a classifier: with the candidate MAJORITY before the last one, and without rules
-    about the general suite, whose questions a model without words cannot be asked. It writes no tokens that
-    a deployment could be compared by.
+def rival_task(kind: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    """The task of evaluating a classifier: with the candidate MAJORITY before the last one, which a gate's
+    last one must be better than, and without rules about the general suite, whose questions a model without
+    words cannot be asked. It writes no tokens that a deployment could be compared by.
     """
     *others, last = task["candidates"]
     rival = {"id": MAJORITY, "model": MAJORITY, "shots": 0}
     rules = [rule for rule in task["rules"] if rule["suite"] != GENERAL]
+    if task["rules"] and not any(rule["compared_to"] == MAJORITY for rule in rules):
+        rules.append(rule_to_json(_BETTER_THAN_GUESSING[kind]))
     return {**task, "candidates": [*others, rival, last], "rules": rules, "reference_candidate": ""}
 
 

@@ -98,7 +98,7 @@ def _evaluate(task: Mapping[str, Any], folder: Path, report: Progress, started: 
     written = labels_as_written([*splits.train, *splits.validation, *splits.held_out])
     kind = classifier_kind(model.version for model in models.values() if isinstance(model, ModelFiles))
     if kind:
-        task, splits = rival_task(task), _as_labels(kind, splits, list(written))
+        task, splits = rival_task(kind, task), _as_labels(kind, splits, list(written))
         models[MAJORITY] = MostFrequent(tuple(splits.train))
     held_out, too_long = _those_that_fit(splits.held_out, models)
     plan = Plan(

@@ -20,6 +20,7 @@ class Baseline(StrEnum):
     BASE = "base"
     PROMPTED = "prompted"
     LIVE = "live"
+    MAJORITY = "majority"
 
 
 class Bound(StrEnum):
@@ -249,6 +250,7 @@ def _subject(rule: Rule) -> str:
         "base": " minus the base model's",
         "prompted": " minus the best prompt's",
         "live": " minus the live model's",
+        "majority": " minus that of the most frequent answer",
     }
     return f"{title}{where}{part}{against[rule.compared_to.value]}"
 

@@ -18,12 +18,16 @@ from sartor_evaluation.items import Item, ItemKind, Outcome
 from sartor_evaluation.metrics.catalogue import metrics
 from sartor_evaluation.metrics.compute import sums_of
 from sartor_evaluation.metrics.labels import per_class
-from sartor_evaluation.suites import curated_items
+from sartor_evaluation.runner_child import _asked, _load
+from sartor_evaluation.suites import UnusableItems, curated_items
 from sartor_models.adapters import LoraAdapter, adapter_weights, add_lora, save_adapter
+from sartor_models.chat_templates import CHAT_TEMPLATES
 from sartor_models.load import load_model
 from sartor_models.output_layer import OutputLayer
+from sartor_platform.errors import FailedPrecondition
 
 from tests.tiny_model import make_tiny_model
+from tests.unit.evaluation.curated import write_curated
 
 
 class _Progress:
@@ -135,7 +139,11 @@ def test_a_classifier_is_judged_beside_its_base_and_the_most_frequent_label(
     assert ("general", "tuned", "choice_accuracy") not in scores
     judged = report["verdict"]["rules"]
     verdict = {(one["rule"]["metric"], one["rule"]["compared_to"]): one["passed"] for one in judged}
-    assert verdict == {("label_accuracy", "base"): True, ("label_accuracy", "nothing"): False}
+    assert verdict == {
+        ("label_accuracy", "base"): True,
+        ("label_accuracy", "nothing"): False,
+        ("label_accuracy", "majority"): True,
+    }
 
 
 def test_several_labels_are_judged_one_by_one(base: Path, tmp_path: Path) -> None:
@@ -188,3 +196,36 @@ def test_items_keep_what_they_were_where_one_label_is_right(tmp_path: Path) -> N
     items = curated_items(write_labelled(tmp_path / "curated", ["x", "y", "z"]), "test")
     assert items_for("single_label", items, ["x", "y", "z"]) == items
     assert labels_as_written(items) == {"x": "Team x", "y": "Team y", "z": "Team z"}
+
+
+def test_a_resident_runner_answers_with_labels_and_says_what_it_needs(base: Path, tmp_path: Path) -> None:
+    layer = OutputLayer("single_label", ("billing", "shipping"), 64)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([1.0, 0.0]))
+    made = version(base, tmp_path / "version", layer)
+    task = {"name": "v", "base": str(base), "version": str(made), "folder": str(tmp_path / "runner")}
+    asker = _load(task)
+    request = {"id": 1, "candidate": "c", "items": [{"prompt": "My invoice", "label": "billing"}]}
+    (answer,) = _asked(asker, [request])
+    assert answer["rows"][0]["answer"] == "billing"
+    assert answer["rows"][0]["metrics"]["label_accuracy"] == 1.0
+    with pytest.raises(UnusableItems, match="give each item a label"):
+        _asked(asker, [{**request, "items": [{"prompt": "My invoice", "reference": "An answer"}]}])
+
+
+def test_a_base_without_a_template_is_asked_with_that_of_the_version_taught_on_it(
+    base: Path, tmp_path: Path
+) -> None:
+    adapter = LoraAdapter(rank=4, alpha=8)
+    model = add_lora(load_model(base, torch.float32), adapter, seed=3)
+    made = tmp_path / "version"
+    save_adapter(made, adapter, adapter_weights(model), base_model="tiny")
+    (made / "chat_template.jinja").write_text(CHAT_TEMPLATES["plain"], encoding="utf-8")
+    curated = write_curated(tmp_path / "curated")
+    _, scores = run(base, made, curated, tmp_path / "job", [])
+    assert scores["held_out", "base", "loss"] == pytest.approx(scores["held_out", "tuned", "loss"], rel=1e-3)
+    (made / "chat_template.jinja").unlink()
+    with pytest.raises(FailedPrecondition) as caught:
+        run(base, made, curated, tmp_path / "again", [])
+    assert caught.value.reason == "NO_CHAT_TEMPLATE"

@@ -38,6 +38,10 @@ class _BaselineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Baseline.Val
     """What an endpoint of the model serves now, on items that neither was trained on: the bounds hold for the paired
     difference. While nothing is live such a rule passes.
     """
+    BASELINE_MAJORITY: _Baseline.ValueType  # 5
+    """Always saying the most frequent label, or the mean: for versions with an output layer, which must be better
+    than that also where no rule says so.
+    """
 
 class Baseline(_Baseline, metaclass=_BaselineEnumTypeWrapper):
     """With what a rule compares the new version."""
@@ -53,6 +57,10 @@ BASELINE_PROMPTED: Baseline.ValueType  # 3
 BASELINE_LIVE: Baseline.ValueType  # 4
 """What an endpoint of the model serves now, on items that neither was trained on: the bounds hold for the paired
 difference. While nothing is live such a rule passes.
+"""
+BASELINE_MAJORITY: Baseline.ValueType  # 5
+"""Always saying the most frequent label, or the mean: for versions with an output layer, which must be better
+than that also where no rule says so.
 """
 Global___Baseline: _TypeAlias = Baseline  # noqa: Y015
 
