@@ -61,6 +61,7 @@ def _against_the_harness(name: str, model: Path, task: Path) -> None:
         "items": len(ours["items"]),
         "ours": {key: ours[key] for key in _FIGURES},
         "lm_eval": {key: theirs[key] for key in _FIGURES},
+        "memory_below": ours["megabytes"] < theirs["megabytes"],
         "by_cpu_time": theirs["cpu_seconds"] / ours["cpu_seconds"],
         "load_average": os.getloadavg(),
         **_agreement(ours["items"], theirs["items"]),

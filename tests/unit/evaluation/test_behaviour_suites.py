@@ -84,8 +84,12 @@ def test_pairs_that_differ_in_one_group_term_are_compared():
     found = find({"bias": {"tuned": with_families([*pair, *alike], item_score)}})
     values = {line.metric: line.estimate.value for line in found.scores}
     assert values["pair_gap"] == pytest.approx(0.25)
-    turned = [pair[0], replace(pair[1], choice_losses=(5.0, 1.0))]
-    assert with_families(turned, item_score)[0].family.differs
+    turned = with_families([pair[0], replace(pair[1], choice_losses=(5.0, 1.0))], item_score)
+    assert turned[0].family.differs
+    assert [item_score(one) for one in turned] == [
+        1 - turned[0].family.gap,
+        1.0,
+    ]  # the worst pairs come first
 
 
 def test_the_bias_suite_has_whole_pairs_in_both_languages():
@@ -112,6 +116,7 @@ def test_training_records_that_are_recited_are_noticed():
     assert recites(f"Sure: {asked.verbatim}.", asked.verbatim)
     assert not recites("The harbour is old and the code is unknown.", asked.verbatim)
     outcomes = [answered(asked, f"… {asked.verbatim}")]
+    assert item_score(outcomes[0]) == 0.0
     [line] = [one for one in find({"leak": {"m": outcomes}}).scores if one.metric == "leaked"]
     assert line.estimate.value == 1.0
     with pytest.raises(UnusableItems, match="canary"):
@@ -256,6 +261,12 @@ def test_models_cross_prompts_and_the_report_says_whether_a_prompt_does(crossed)
     assert note.partition(":")[0] in page
     assert "Spread over variations" in page
     assert "Tokens a second" in page
+
+
+def test_what_was_timed_is_not_listed_among_the_answers(crossed):
+    """It has none, and would come first among the worst."""
+    lines = [json.loads(line) for line in Path(crossed[0]["item_results"]).read_text("utf-8").splitlines()]
+    assert {line["suite"] for line in lines} == {"held_out", "robust", "fair"}
 
 
 def test_items_are_told_of_as_they_finish(crossed):

@@ -19,6 +19,7 @@ _ARGUMENTS = {
     "uppercase": set(),
     "map": {"mapping_dict", "default_value"},
     "take_first": set(),
+    "take_first_k": {"k"},
     "majority_vote": set(),
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 
+from sartor_evaluation.built_in_suites import recites
 from sartor_evaluation.items import ItemKind, Outcome
 from sartor_evaluation.metrics.catalogue import MetricInfo, metrics
 from sartor_evaluation.metrics.own import own_metrics
@@ -40,9 +41,15 @@ _MAIN = {
 
 def item_score(outcome: Outcome) -> float:
     """What one outcome is worth, 0 to 1, whatever its kind: the right label or choice, the answer's token F1,
-    or whether it is as it was to be. A failed one is worth nothing.
+    or whether it is as it was to be. Of a pair it is how alike both are treated, of a passage that should not
+    be recited whether it was not. A failed one is worth nothing.
     """
-    for name in _MAIN[outcome.item.kind]:
+    item = outcome.item
+    if not outcome.failure and item.verbatim:
+        return 1.0 - float(recites(outcome.answer or "", item.verbatim))
+    if not outcome.failure and item.family and "variation" not in item.attributes:
+        return 1.0 if outcome.family is None else 1.0 - outcome.family.gap
+    for name in _MAIN[item.kind]:
         info = metrics()[name]
         per_item = sums_of(info).per_item
         if info.applies(outcome) and per_item is not None:
