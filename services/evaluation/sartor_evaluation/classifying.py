@@ -83,14 +83,14 @@ def labels_as_written(items: Iterable[Item]) -> dict[str, str]:
 def rival_task(kind: str, task: Mapping[str, Any]) -> dict[str, Any]:
     """The task of evaluating a classifier: with the candidate MAJORITY before the last one, which a gate's
     last one must be better than, and without rules about the general suite, whose questions a model without
-    words cannot be asked. It writes no tokens that a deployment could be compared by.
+    words cannot be asked.
     """
     *others, last = task["candidates"]
     rival = {"id": MAJORITY, "model": MAJORITY, "shots": 0}
     rules = [rule for rule in task["rules"] if rule["suite"] != GENERAL]
     if task["rules"] and not any(rule["compared_to"] == MAJORITY for rule in rules):
         rules.append(rule_to_json(_BETTER_THAN_GUESSING[kind]))
-    return {**task, "candidates": [*others, rival, last], "rules": rules, "reference_candidate": ""}
+    return {**task, "candidates": [*others, rival, last], "rules": rules}
 
 
 class SaysLabels:
