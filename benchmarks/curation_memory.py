@@ -89,7 +89,10 @@ def run(folder: Path, until: int | None = None) -> tuple[float, float]:
     """Seconds and peak of a run; `until` so many shards are prepared, then it is killed."""
     command = [sys.executable, "-m", "benchmarks.curation_ours", "corpus", str(folder), str(WORKERS)]
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # One that is killed leaves a warning of its semaphores behind, which says nothing.
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if until else None
+    )
     watched, peak = psutil.Process(process.pid), 0.0
     while process.poll() is None:
         peak = max(peak, _proportional_megabytes(watched))

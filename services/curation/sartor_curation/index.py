@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,8 +198,8 @@ def read_batch(path: Path) -> pa.RecordBatch:
 
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> None:
-    """A shard of one batch, there whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    """A shard of one batch, there whole or not at all, whoever else writes it at the same time."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
     partial.replace(path)
