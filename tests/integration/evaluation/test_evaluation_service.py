@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 import uuid
 
+import psycopg
 import pyarrow.parquet as pq
 import pytest
 from sartor.common.v1 import job_status_pb2, object_reference_pb2, standing_order_pb2
@@ -273,3 +274,34 @@ def test_names_of_another_form_are_refused(evaluation: EvaluationUnderTest):
             call(request)
     with refused(NotFound, "there is no evaluation"):
         evaluation.client.GetEvaluation(api.GetEvaluationRequest(name="projects/p/evaluations/x"))
+
+
+def test_a_gate_compares_with_what_is_live(evaluation: EvaluationUnderTest, unique_name):
+    """While nothing is live such a rule hinders nobody; then the live version answers the same items."""
+    project = unique_name
+    rule = gate_pb2.Rule(metric="loss", compared_to=gate_pb2.BASELINE_LIVE, at_most=0.0001)
+    evaluation.client.ApplyGate(api.ApplyGateRequest(gate=_gate(project, rule, general_suite="none")))
+    first = evaluation.model_version_created(project, standing_order="projects/p/trainingPlans/t", run="r1")
+    [(event, _)] = evaluation.announced(APPROVED, first)
+    assert "nothing is live yet" in event["verdict"]["rules"][0]["explanation"]
+    endpoint = f"projects/{project}/endpoints/e"
+    promoted = {"endpoint": endpoint, "revision": f"{endpoint}/revisions/r1", "modelVersion": first}
+    kind = "sartor.deployment.v1.RevisionPromoted"
+    evaluation.publish("sartor.deployment.v1", kind, endpoint, promoted)
+    query = "SELECT version FROM evaluation.live_versions WHERE endpoint = %s"
+
+    def known() -> bool:
+        with psycopg.connect(evaluation.servers.database_url) as connection:
+            return connection.execute(query, [endpoint]).fetchone() == (first,)
+
+    eventually(known, "evaluation knows what is live")
+    second = evaluation.model_version_created(
+        project, standing_order="projects/p/trainingPlans/t", run="r2", number=2
+    )
+    [(event, _)] = evaluation.announced(APPROVED, second)
+    [result] = event["verdict"]["rules"]
+    assert result["rule"]["comparedTo"] == "BASELINE_LIVE"
+    assert result["estimate"]["items"] == 10
+    assert "minus the live model's" in result["explanation"]
+    made = evaluation.client.GetEvaluation(api.GetEvaluationRequest(name=event["evaluation"]))
+    assert [candidate.id for candidate in made.candidates] == ["base", "prompted", "live", "tuned"]
