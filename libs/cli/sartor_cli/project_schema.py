@@ -52,6 +52,7 @@ SOURCE = Section(
         Key("format", Choice("DATA_FORMAT", FORMATS)),
         Key("adapter", Choice("ADAPTER", ADAPTERS)),
         Key("object_prefixes", ListOf(Text())),
+        Key("keep_lost_rows", Flag()),
         Key("tables", ListOf(Text())),
         Key("contract", CONTRACT),
         Key(

@@ -64,6 +64,8 @@ class SourceSpec:
     tables: tuple[str, ...] = ()
     """Of a database's change events, those it takes; empty takes all."""
     contract: Contract = field(default_factory=Contract)
+    keep_lost_rows: bool = False
+    """Whether records stay that a new version of their object lacks, or whose object was removed."""
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in a revision."""

@@ -64,6 +64,7 @@ def source_spec(source: source_pb2.Source) -> SourceSpec:
         object_prefixes=tuple(source.object_prefixes),
         tables=tuple(source.tables),
         contract=contract_messages.contract(source.contract),
+        keep_lost_rows=source.keep_lost_rows,
     )
 
 
@@ -103,6 +104,7 @@ def source_message(
         object_prefixes=spec.object_prefixes,
         tables=spec.tables,
         contract=contract_messages.contract_message(spec.contract),
+        keep_lost_rows=spec.keep_lost_rows,
         live_count=state.live_count,
         pending_count=state.pending_count,
         breach_count=state.breach_count,

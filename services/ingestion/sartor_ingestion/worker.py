@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,11 +16,11 @@ from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 
+from sartor_ingestion import staging
 from sartor_ingestion.contract import BreachCount, Breaches
-from sartor_ingestion.formats.archives import path_problem
 from sartor_ingestion.rejection import Reason, Rejection
 from sartor_ingestion.resources import Import
-from sartor_ingestion.store import arrivals, imports, known_objects, resolution, snapshots, sources
+from sartor_ingestion.store import arrivals, imports, resolution, snapshots, sources
 from sartor_ingestion.store.resolution import Changes, KeptSegment
 from sartor_ingestion.store.snapshots import Cut
 from sartor_ingestion.usecases import imports as import_cases
@@ -30,7 +29,6 @@ from sartor_ingestion.usecases.imports import ReadFile
 from sartor_ingestion.usecases.snapshots import NewSegment
 
 Accept = Callable[[Transaction], None]
-MAX_PREFIX_OBJECTS = 100_000
 SHOWN_REJECTIONS = 20
 
 
@@ -63,7 +61,7 @@ def stage_import(context: JobContext) -> dict[str, Any]:
         quota = source.spec.quota_records
         room = sources.rooms_left(connection, source.id, quota) if quota else None
     return {
-        **(_staged_prefix(context, found, source.id) if found.uri.endswith("/") else _staged(context, found)),
+        **staging.staged(context, found, source.id),
         "stated": found.format,
         "file_name": found.file_name,
         "default": source.spec.format,
@@ -82,47 +80,6 @@ def stage_import(context: JobContext) -> dict[str, Any]:
     }
 
 
-def _staged(context: JobContext, found: Import) -> dict[str, Any]:
-    sha256 = found.sha256 or context.runtime.objects.digest(found.uri)
-    path = context.fetch(ObjectReference(found.uri, sha256, found.size_bytes))
-    return {"file": str(path)}
-
-
-def _staged_prefix(context: JobContext, found: Import, source_id: int) -> dict[str, Any]:
-    """Fetch the objects under a prefix that were not taken in this version already.
-
-    Raises:
-        FailedPrecondition: PREFIX_TOO_LARGE, PREFIX_EMPTY.
-    """
-    limit = context.runtime.settings.prefix_limit_bytes
-    folder = context.folder / "prefix"
-    folder.mkdir()
-    with context.runtime.database.read() as connection:
-        known = {} if found.validate_only else known_objects.known(connection, source_id, found.uri)
-    files: list[dict[str, str]] = []
-    digest = hashlib.sha256()
-    size = listed = 0
-    for stat, tag in context.runtime.objects.list_objects(found.uri):
-        key = stat.uri.removeprefix(found.uri)
-        listed += 1
-        if stat.uri.endswith("/") or known.get(stat.uri) == tag or path_problem(key):
-            continue
-        size += stat.size_bytes
-        if size > limit or len(files) == MAX_PREFIX_OBJECTS:
-            message = f"more than {limit} bytes or {MAX_PREFIX_OBJECTS} objects lie under {found.uri}"
-            raise FailedPrecondition(f"{message}; import it in parts", reason="PREFIX_TOO_LARGE")
-        path = folder / str(len(files))
-        copied = context.runtime.objects.copy_to(stat.uri, path)
-        digest.update(f"{stat.uri}\0{copied.sha256}\n".encode())
-        files.append({"path": str(path), "name": key, "uri": stat.uri, "version": tag})
-        context.report(0.0, stage="fetching", objects=len(files))
-    if not listed:
-        raise FailedPrecondition(f"no object lies under {found.uri}; check the prefix", reason="PREFIX_EMPTY")
-    staged = {"files": files, "sha256": digest.hexdigest(), "size_bytes": size}
-    (context.folder / "prefix.json").write_text(json.dumps(staged), encoding="utf-8")
-    return {"files": files}
-
-
 def finish_import(context: JobContext, result: dict[str, Any]) -> Accept:
     """Upload the segments, stage the rows of the key index, and accept the import."""
     name = str(context.job.payload["import"])
@@ -137,10 +94,12 @@ def finish_import(context: JobContext, result: dict[str, Any]) -> Accept:
     with database.read() as connection:
         found = _import(imports.find(connection, name))
         _, dataset_id = imports.target_of(connection, name)
-    reference, objects = _fetched(context, found)
+    reference, objects = staging.fetched(context, found)
     arrivals.load_staged(database, batch_id, Path(result["arrivals"]))
     with database.read() as connection:
         unchanged = arrivals.unchanged(connection, dataset_id, batch_id)
+    rejections = _rejections(found.source, Path(result["rejections"]))
+    rows_of = staging.rows_of(found, objects)
     read = ReadFile(
         batch_id=batch_id,
         abandoned_batch_ids=abandoned,
@@ -150,9 +109,11 @@ def finish_import(context: JobContext, result: dict[str, Any]) -> Accept:
         accepted=result["accepted"],
         rejected=result["rejected"],
         unchanged=unchanged,
-        rejections=_rejections(found.source, Path(result["rejections"])),
+        rejections=rejections,
         breaches=_breaches(result["breaches"]),
-        objects=objects,
+        objects={} if context.job.payload.get("objects") else objects,
+        rows_of=rows_of,
+        broken=staging.broken(rows_of, result["rejected"], rejections),
     )
     return lambda tx: import_cases.accept_import(tx, name, read)
 
@@ -161,7 +122,7 @@ def _preview(context: JobContext, name: str, result: dict[str, Any]) -> Accept:
     """Keep what was seen, and nothing else."""
     with context.runtime.database.read() as connection:
         found = _import(imports.find(connection, name))
-    reference, _ = _fetched(context, found)
+    reference, _ = staging.fetched(context, found)
     shown = {**result["preview"], "rejected_by_reason": result["reasons"], "breaches": result["breaches"]}
     rejections = _rejections(found.source, Path(result["rejections"]))[:SHOWN_REJECTIONS]
     read = ReadFile(
@@ -183,16 +144,6 @@ def _preview(context: JobContext, name: str, result: dict[str, Any]) -> Accept:
 
 def _breaches(found: dict[str, Any]) -> Breaches:
     return Breaches(found["rows"], {rule: BreachCount(*count) for rule, count in found["by_rule"].items()})
-
-
-def _fetched(context: JobContext, found: Import) -> tuple[ObjectReference, dict[str, str]]:
-    """The file's reference, complete now that it was fetched; of a prefix, its objects and their versions."""
-    if found.uri.endswith("/"):
-        staged = json.loads((context.folder / "prefix.json").read_text(encoding="utf-8"))
-        versions = {file["uri"]: file["version"] for file in staged["files"]}
-        return ObjectReference(found.uri, staged["sha256"], staged["size_bytes"]), versions
-    (path,) = (context.folder / "objects").iterdir()
-    return ObjectReference(found.uri, path.name, path.stat().st_size), {}
 
 
 def _rejections(source: str, path: Path) -> list[Rejection]:

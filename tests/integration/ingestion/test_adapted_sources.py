@@ -163,7 +163,7 @@ def test_a_prefix_is_imported_as_one_and_again_only_what_changed(
     ingestion.objects.put_object(landing, "in/b.csv", io.BytesIO(b"text\nchanged\n"), 13)
     assert ingestion.import_objects(source, f"s3://{landing}/in/").accepted_count == 1
     records = ingestion.read(ingestion.seal(unique_name))
-    assert sorted(record.text for record in records) == ["a", "b", "changed"]
+    assert sorted(record.text for record in records) == ["a", "changed"]  # what b.csv lost is withdrawn
     assert sorted(record.position.partition("#")[2] for record in records) == [
         "a.jsonl:1",
         "b.csv:2",
@@ -208,3 +208,83 @@ def test_an_adapter_needs_a_topic_of_its_own(ingestion: Ingestion, unique_name: 
     with pytest.raises(InvalidArgument) as error, call_errors():
         ingestion.apply(unique_name, standing={"adapter": source_pb2.ADAPTER_DEBEZIUM})
     assert [violation.field for violation in error.value.violations] == ["source.topic"]
+
+
+def removal(bucket: str, key: str, event: str = "s3:ObjectRemoved:Delete", **fields: str) -> bytes:
+    item = {"key": key, **fields}
+    return dumped({"Records": [{"eventName": event, "s3": {"bucket": {"name": bucket}, "object": item}}]})
+
+
+def put(ingestion: Ingestion, bucket: str, key: str, *texts: str) -> None:
+    data = "".join(json.dumps({"text": one, "id": one}) + "\n" for one in texts).encode()
+    ingestion.objects.put_object(bucket, key, io.BytesIO(data), len(data))
+
+
+def texts_now(ingestion: Ingestion, project: str) -> list[str]:
+    return sorted(record.text for record in ingestion.read(ingestion.seal(project)))
+
+
+def test_what_an_object_loses_is_withdrawn_and_what_was_removed_goes(
+    ingestion: Ingestion, unique_name: str, landing: str
+) -> None:
+    """What another object still holds stays, and so does everything where the source says so."""
+    prefixes = [f"s3://{landing}/in/"]
+    topic = adapted(ingestion, unique_name, source_pb2.ADAPTER_S3_NOTIFICATIONS, object_prefixes=prefixes)
+    put(ingestion, landing, "in/a.jsonl", "one", "two", "shared")
+    put(ingestion, landing, "in/b.jsonl", "three", "shared")
+    ingestion.raw(topic, notification(landing, "in/a.jsonl", "v1"))
+    ingestion.pending(unique_name, 3)
+    ingestion.raw(topic, notification(landing, "in/b.jsonl", "v1"))
+    ingestion.pending(unique_name, 5)
+    assert texts_now(ingestion, unique_name) == ["one", "shared", "three", "two"]
+    put(ingestion, landing, "in/a.jsonl", "two", "four")
+    ingestion.raw(topic, notification(landing, "in/a.jsonl", "v2"))
+    ingestion.pending(unique_name, 3)  # two rows, and one withdrawal
+    assert texts_now(ingestion, unique_name) == ["four", "shared", "three", "two"]
+    ingestion.raw(topic, removal(landing, "in/a.jsonl"))
+    ingestion.pending(unique_name, 2)
+    assert texts_now(ingestion, unique_name) == ["shared", "three"]
+    ingestion.raw(
+        topic, removal(landing, "in/b.jsonl", "s3:ObjectRemoved:DeleteMarkerCreated", versionId="m1")
+    )
+    ingestion.pending(unique_name, 2)
+    assert texts_now(ingestion, unique_name) == []
+
+
+def test_a_version_with_rejected_rows_withdraws_nothing(
+    ingestion: Ingestion, unique_name: str, landing: str
+) -> None:
+    """A file that is half broken must not empty a dataset."""
+    prefixes = [f"s3://{landing}/in/"]
+    topic = adapted(ingestion, unique_name, source_pb2.ADAPTER_S3_NOTIFICATIONS, object_prefixes=prefixes)
+    put(ingestion, landing, "in/a.jsonl", "one", "two")
+    ingestion.raw(topic, notification(landing, "in/a.jsonl", "v1"))
+    ingestion.pending(unique_name, 2)
+    broken = b'{"text": "one", "id": "one"}\n{"text": 3\n'
+    ingestion.objects.put_object(landing, "in/a.jsonl", io.BytesIO(broken), len(broken))
+    ingestion.raw(topic, notification(landing, "in/a.jsonl", "v2"))
+    ingestion.pending(unique_name, 3)
+    assert texts_now(ingestion, unique_name) == ["one", "two"]
+    ingestion.raw(topic, removal(landing, "in/a.jsonl", versionId="another"))  # an old version, for good
+    ingestion.raw(topic, removal(landing, "in/a.jsonl", versionId="v2"))
+    ingestion.pending(unique_name, 2)
+    assert texts_now(ingestion, unique_name) == []
+
+
+def test_many_notified_objects_are_few_imports(ingestion: Ingestion, unique_name: str, landing: str) -> None:
+    """And each of them can be removed on its own, even one that was gone before it was read."""
+    prefixes = [f"s3://{landing}/in/"]
+    topic = adapted(ingestion, unique_name, source_pb2.ADAPTER_S3_NOTIFICATIONS, object_prefixes=prefixes)
+    names = [f"in/{number:02}.jsonl" for number in range(40)]
+    for name in names[1:]:
+        put(ingestion, landing, name, name)
+    records = [json.loads(notification(landing, name, "v1"))["Records"][0] for name in names]
+    ingestion.raw(topic, dumped({"Records": records}))
+    ingestion.pending(unique_name, 39)
+    assert len(ingestion.imports(unique_name)) == 1
+    assert texts_now(ingestion, unique_name) == names[1:]
+    ingestion.raw(
+        topic, dumped({"Records": [json.loads(removal(landing, n))["Records"][0] for n in names[:39]]})
+    )
+    ingestion.pending(unique_name, 38)
+    assert texts_now(ingestion, unique_name) == names[39:]

@@ -55,9 +55,36 @@ def test_a_size_that_is_missing_is_found_out_later() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["s3:ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated", "s3:ObjectAccessed:Get"]
+    ("given", "event", "version"),
+    [
+        (S3, "ObjectRemoved:Delete", "096fKKXTRTtl3on89fVO"),
+        (S3, "ObjectRemoved:DeleteMarkerCreated", ""),
+        (S3, "LifecycleExpiration:DeleteMarkerCreated", ""),
+        (MINIO, "s3:ObjectRemoved:Delete", "1"),
+        (MINIO, "s3:ObjectRemoved:DeleteMarkerCreated", ""),
+        (CEPH, "ObjectRemoved:Delete", ""),
+        (CEPH, "s3:ObjectRemoved:DeleteMarkerCreated", ""),
+        (CEPH, "s3:ObjectLifecycle:Expiration:Current", ""),
+    ],
 )
-def test_only_written_objects_are_imported(name: str) -> None:
+def test_a_removal_is_understood_in_every_spelling(given: Any, event: str, version: str) -> None:
+    """A version is named where one was removed for good, not where a marker hides them all."""
+    value = json.loads(json.dumps(given))
+    value["Records"][0]["eventName"] = event
+    (written,), (removed,) = notices(given), notices(value)
+    assert removed == ObjectNotice(written.uri, version, removed=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "s3:ObjectAccessed:Get",
+        "s3:ObjectRemoved:NoOP",
+        "s3:ObjectLifecycle:Expiration:NonCurrent",
+        "ObjectAcl:Put",
+    ],
+)
+def test_what_neither_writes_nor_removes_says_nothing(name: str) -> None:
     value = json.loads(json.dumps(MINIO))
     value["Records"][0]["eventName"] = name
     assert notices(value) == ()

@@ -24,12 +24,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ObjectNotice:
-    """An object that was written."""
+    """An object that was written or removed."""
 
     uri: str
     version: str
     """Changes with the object; empty where the system does not say."""
     size_bytes: int = 0
+    removed: bool = False
+    """Its version then is that which was removed for good; empty: the object itself is gone."""
 
 
 @dataclass(frozen=True, slots=True)

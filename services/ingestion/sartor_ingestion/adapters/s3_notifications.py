@@ -1,4 +1,4 @@
-"""Bucket notifications as S3 defined them and MinIO, Ceph and others send them: each new object is imported.
+"""Bucket notifications as S3 defined them and MinIO, Ceph and others send them: objects come, change and go.
 
 They differ in spelling. Event names come with and without `s3:`. Keys are query-escaped by S3
 ("red+flower.jpg") and MinIO ("users%2FABC"), raw from Ceph. The size is a number, a text or missing. See
@@ -14,11 +14,15 @@ from urllib.parse import unquote_plus
 from sartor_ingestion.adapters.messages import BadMessage, Message, ObjectNotice, Said, json_of, object_at
 
 _WRITTEN = ("objectcreated:", "objectrestore:completed")
+# Removed by somebody or by a rule of the bucket; Ceph has words of its own for the second.
+_REMOVED = ("objectremoved:", "lifecycleexpiration:", "objectlifecycle:expiration:current")
+_NOTHING_REMOVED = ("objectremoved:noop",)
+_MARKED = "deletemarkercreated"
 _NO_DATA = ("objectcreated:putretention", "objectcreated:putlegalhold", "objectcreated:puttagging")
 
 
 def read(message: Message) -> Said:
-    """The objects that were written. Removals, accesses and test events say nothing.
+    """The objects that were written and removed. Accesses and test events say nothing.
 
     Raises:
         BadMessage: BAD_MESSAGE, BAD_NOTIFICATION.
@@ -33,15 +37,27 @@ def read(message: Message) -> Said:
         raise BadMessage(
             "BAD_NOTIFICATION", "a bucket notification has a list of Records; this message has none"
         )
-    return Said(objects=tuple(_notice(record) for record in records if _is_written(record)))
+    named = [(_event(record), record) for record in records if isinstance(record, Mapping)]
+    return Said(
+        objects=tuple(
+            _notice(record, name) for name, record in named if _is_written(name) or _is_removed(name)
+        )
+    )
 
 
-def _is_written(record: Any) -> bool:
-    name = str(record.get("eventName", "")).lower().removeprefix("s3:") if isinstance(record, Mapping) else ""
+def _event(record: Mapping[str, Any]) -> str:
+    return str(record.get("eventName", "")).lower().removeprefix("s3:")
+
+
+def _is_written(name: str) -> bool:
     return name.startswith(_WRITTEN) and not name.startswith(_NO_DATA)
 
 
-def _notice(record: Mapping[str, Any]) -> ObjectNotice:
+def _is_removed(name: str) -> bool:
+    return name.startswith(_REMOVED) and not name.startswith(_NOTHING_REMOVED)
+
+
+def _notice(record: Mapping[str, Any], name: str) -> ObjectNotice:
     bucket = object_at(record, "s3", "bucket").get("name")
     found = object_at(record, "s3", "object")
     key = found.get("urlDecodedKey") or found.get("key")
@@ -51,6 +67,10 @@ def _notice(record: Mapping[str, Any]) -> ObjectNotice:
         )
     if not found.get("urlDecodedKey") and not str(record.get("eventSource", "")).startswith("ceph"):
         key = unquote_plus(key, errors="strict")
+    if _is_removed(name):
+        # In a bucket with versions, one is removed for good, or a marker hides them all.
+        version = str(found.get("versionId") or "") if _MARKED not in name else ""
+        return ObjectNotice(f"s3://{bucket}/{key}", "" if version == "null" else version, removed=True)
     tag = found.get("eTag") or found.get("etag") or found.get("ETag") or ""
     version = str(found.get("versionId") or tag or found.get("sequencer") or "")
     return ObjectNotice(f"s3://{bucket}/{key}", version, _size(found.get("size")))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection, text
+
+REMOVED = "removed"
+"""The version of an object that is not there any more."""
 
 
 def remember(tx: Transaction, source_id: int, versions: Mapping[str, str]) -> None:
@@ -23,6 +26,14 @@ def known(connection: Connection, source_id: int, prefix: str) -> dict[str, str]
     """The objects taken under a prefix, with their versions."""
     query = text("SELECT uri, version FROM known_objects WHERE source_id = :id AND starts_with(uri, :prefix)")
     return {row.uri: row.version for row in connection.execute(query, {"id": source_id, "prefix": prefix})}
+
+
+def removed(connection: Connection, source_id: int, uris: Sequence[str]) -> list[str]:
+    """Those of these objects that are not there any more."""
+    query = text(
+        "SELECT uri FROM known_objects WHERE source_id = :id AND uri = ANY(:uris) AND version = :gone"
+    )
+    return list(connection.execute(query, {"id": source_id, "uris": list(uris), "gone": REMOVED}).scalars())
 
 
 def _write(tx: Transaction, source_id: int, versions: Mapping[str, str]) -> int:

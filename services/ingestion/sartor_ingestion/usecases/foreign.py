@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import PurePosixPath
 
-from sartor_platform import log
 from sartor_platform.errors import InvalidArgument
 from sartor_platform.transaction import Transaction
 
@@ -24,9 +22,9 @@ from sartor_ingestion.adapters import (
 from sartor_ingestion.adapters.messages import KEY, BadMessage, Message, ObjectNotice, Said
 from sartor_ingestion.reach import Reach
 from sartor_ingestion.resources import SourceSpec
-from sartor_ingestion.store import known_objects, sources
+from sartor_ingestion.store import sources
 from sartor_ingestion.store.sources import SourceOnDuty
-from sartor_ingestion.usecases.imports import Arriving, start_import
+from sartor_ingestion.usecases.objects import Notices
 from sartor_ingestion.usecases.records import Delivery, take_deliveries
 
 
@@ -62,17 +60,21 @@ def take_messages(tx: Transaction, messages: Sequence[ForeignMessage], reach: Re
     on_duty = {topic: sources.adapting(tx.connection, topic) for topic in {m.topic for m in messages}}
     deliveries: list[Delivery] = []
     ready: dict[str, SourceOnDuty] = {}
+    notices = Notices(reach)
     for message in messages:
         for source in on_duty[message.topic]:
             said = _read(source.spec, message)
             if said.objects:
-                _import(tx, source, said.objects, message, reach, alone=len(on_duty[message.topic]) == 1)
+                alone = len(on_duty[message.topic]) == 1
+                mine = [one for one in said.objects if alone or _reads(source, one)]
+                notices.take(tx, source, mine, message.position, message.topic)
             if said.rows or said.rejections:
                 ready[source.name] = _with_key(source)
                 rows = said.rows
                 deliveries.append(
                     Delivery(source.name, rows, message.position, message.time, said.rejections)
                 )
+    notices.start(tx)
     if deliveries:
         take_deliveries(tx, deliveries, ready)
 
@@ -94,29 +96,6 @@ def _with_key(source: SourceOnDuty) -> SourceOnDuty:
     return replace(source, spec=replace(spec, mapping=mapping))
 
 
-def _import(
-    tx: Transaction,
-    source: SourceOnDuty,
-    objects: Sequence[ObjectNotice],
-    message: ForeignMessage,
-    reach: Reach,
-    *,
-    alone: bool,
-) -> None:
-    """Import the objects that this source reads. Where it is the topic's only one, all must be such."""
-    for notice in objects:
-        if not alone and not notice.uri.startswith(source.spec.object_prefixes or ("\0",)):
-            continue
-        reach.check(notice.uri, source.name, source.spec.object_prefixes)
-        version = notice.version or message.position
-        if not known_objects.is_new(tx, source.id, notice.uri, version):
-            log.get().info("object.known", uri=notice.uri, version=version)
-            continue
-        arriving = Arriving(
-            source=source.name,
-            uri=notice.uri,
-            sha256="",
-            size_bytes=notice.size_bytes,
-            file_name=PurePosixPath(notice.uri).name,
-        )
-        start_import(tx, arriving, f"event:{message.topic}"[:200], reach)
+def _reads(source: SourceOnDuty, notice: ObjectNotice) -> bool:
+    """Whether an object is this source's, where several have one topic."""
+    return notice.uri.startswith(source.spec.object_prefixes or ("\0",))

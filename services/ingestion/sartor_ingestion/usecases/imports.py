@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
@@ -17,7 +17,16 @@ from sartor_ingestion.contract import Breaches
 from sartor_ingestion.reach import Reach
 from sartor_ingestion.rejection import Rejection
 from sartor_ingestion.resources import IMPORT, Import, project_of
-from sartor_ingestion.store import arrivals, contracts, datasets, imports, known_objects, snapshots, sources
+from sartor_ingestion.store import (
+    arrivals,
+    contracts,
+    datasets,
+    imports,
+    known_objects,
+    object_rows,
+    snapshots,
+    sources,
+)
 from sartor_ingestion.store.sources import SourceOnDuty
 from sartor_ingestion.usecases.records import RECORDS
 from sartor_ingestion.usecases.snapshots import cut_if_full
@@ -36,6 +45,8 @@ class Arriving:
     file_name: str
     format: str = ""
     validate_only: bool = False
+    objects: Sequence[tuple[str, str]] = ()
+    """Of several objects below `uri`: address and version of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,10 @@ class ReadFile:
     """Of the source's contract."""
     objects: Mapping[str, str]
     """Of a prefix: the objects that were read, with their versions."""
+    rows_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of each object: how its rows' positions begin."""
+    broken: Collection[str] = ()
+    """Those of these objects of which rows were rejected: nobody knows what they lost."""
     preview: Mapping[str, Any] | None = None
 
 
@@ -96,7 +111,8 @@ def start_import(tx: Transaction, file: Arriving, created_by: str, reach: Reach)
     )
     if not file.validate_only:
         datasets.add_open_imports(tx, source.dataset_id, 1)
-    tx.enqueue(IMPORT_JOB, resource=name, project=project, revision=source.revision, payload={"import": name})
+    payload = {"import": name, **({"objects": [list(one) for one in file.objects]} if file.objects else {})}
+    tx.enqueue(IMPORT_JOB, resource=name, project=project, revision=source.revision, payload=payload)
     return get_import(tx, name)
 
 
@@ -115,8 +131,9 @@ def accept_import(tx: Transaction, name: str, read: ReadFile) -> None:
         return
     source_id, dataset_id = imports.target_of(tx.connection, name)
     dataset = datasets.lock(tx, [dataset_id])[dataset_id]
-    if read.accepted:
-        through = arrivals.add_batch(tx, read.batch_id, dataset_id, read.accepted)
+    lost = _withdraw_lost(tx, name, read, source_id, dataset_id)
+    if read.accepted + lost:
+        through = arrivals.add_batch(tx, read.batch_id, dataset_id, read.accepted + lost)
         for index, (segment, reference, rows) in enumerate(read.segments):
             snapshots.add_segment(
                 tx,
@@ -128,19 +145,54 @@ def accept_import(tx: Transaction, name: str, read: ReadFile) -> None:
                 batch_index=index,
                 batch_sequence=through,
             )
-        arrivals.count_pending(tx, {source_id: read.accepted})
+        arrivals.count_pending(tx, {source_id: read.accepted + lost})
     imports.add_rejections(tx, dataset_id, read.rejections, name)
     _finish(tx, name, read)
     contracts.count_rows(tx, source_id, read.accepted + read.rejected, read.breaches)
     known_objects.remember(tx, source_id, read.objects)
     arrivals.drop_staged(tx, read.abandoned_batch_ids)
     datasets.add_open_imports(tx, dataset_id, -1)
-    datasets.add_pending(tx, dataset_id, accepted=read.accepted, rejected=read.rejected)
-    if read.accepted:
-        cut_if_full(tx, dataset, added=read.accepted, through=through)
+    datasets.add_pending(tx, dataset_id, accepted=read.accepted + lost, rejected=read.rejected)
+    if read.accepted + lost:
+        cut_if_full(tx, dataset, added=read.accepted + lost, through=through)
+    if get_import(tx, name).created_by.startswith("event:"):
+        removed = known_objects.removed(tx.connection, source_id, list(read.rows_of))
+        withdraw_removed(tx, source_id, dataset_id, removed, f"{name}#")  # while they were being read
     RECORDS.labels("import", "accepted").inc(read.accepted)
     RECORDS.labels("import", "rejected").inc(read.rejected)
-    log.get().info("import.done", name=name, accepted=read.accepted, rejected=read.rejected)
+    log.get().info("import.done", name=name, accepted=read.accepted, rejected=read.rejected, lost=lost)
+
+
+def _withdraw_lost(tx: Transaction, name: str, read: ReadFile, source_id: int, dataset_id: int) -> int:
+    """Withdraw what these objects held before and hold no more; remember what they hold now."""
+    found = get_import(tx, name)
+    source = sources.source_at(tx.connection, found.source, found.source_revision)
+    uris = [uri for uri in read.rows_of if uri not in read.broken]
+    lost = 0
+    if not source.spec.keep_lost_rows:
+        lost = object_rows.withdraw_lost(
+            tx, source_id, dataset_id, uris, batch_id=read.batch_id, first=read.accepted, position=f"{name}#"
+        )
+        object_rows.forget(tx, source_id, uris)
+    object_rows.remember(tx, source_id, read.batch_id, read.rows_of)
+    return lost
+
+
+def withdraw_removed(
+    tx: Transaction, source_id: int, dataset_id: int, uris: Sequence[str], position: str
+) -> None:
+    """Withdraw all that these objects held, in a batch of its own; the caller has locked the dataset."""
+    if not uris:
+        return
+    batch_id = new_id()
+    lost = object_rows.withdraw_lost(tx, source_id, dataset_id, uris, batch_id=batch_id, position=position)
+    object_rows.forget(tx, source_id, uris)
+    if lost:
+        through = arrivals.add_batch(tx, batch_id, dataset_id, lost)
+        arrivals.count_pending(tx, {source_id: lost})
+        datasets.add_pending(tx, dataset_id, accepted=lost, rejected=0)
+        cut_if_full(tx, datasets.lock(tx, [dataset_id])[dataset_id], added=lost, through=through)
+    log.get().info("objects.removed", objects=len(uris), withdrawn=lost)
 
 
 def _finish(tx: Transaction, name: str, read: ReadFile) -> None:

@@ -484,6 +484,7 @@ class Source(_message.Message):
     BREACH_COUNT_FIELD_NUMBER: _builtins.int
     BREACHES_FIELD_NUMBER: _builtins.int
     STOPPED_FIELD_NUMBER: _builtins.int
+    KEEP_LOST_ROWS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/sources/{source}"."""
     dataset: _builtins.str
@@ -504,6 +505,10 @@ class Source(_message.Message):
     """Rows that broke the contract. Output only."""
     stopped: _builtins.bool
     """Whether its contract stops snapshots now. Output only."""
+    keep_lost_rows: _builtins.bool
+    """Whether records stay that a new version of their object lacks, or whose object was removed: for objects that hold
+    deliveries rather than a state.
+    """
     @_builtins.property
     def mapping(self) -> Global___Mapping:
         """Which field holds what."""
@@ -552,10 +557,11 @@ class Source(_message.Message):
         breach_count: _builtins.int = ...,
         breaches: _abc.Iterable[Global___ContractBreach] | None = ...,
         stopped: _builtins.bool = ...,
+        keep_lost_rows: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "mapping", b"mapping", "order", b"order", "snapshot_rule", b"snapshot_rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "breach_count", b"breach_count", "breaches", b"breaches", "contract", b"contract", "dataset", b"dataset", "format", b"format", "live_count", b"live_count", "mapping", b"mapping", "name", b"name", "object_prefixes", b"object_prefixes", "order", b"order", "pending_count", b"pending_count", "quota_records", b"quota_records", "snapshot_rule", b"snapshot_rule", "stopped", b"stopped", "tables", b"tables", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "breach_count", b"breach_count", "breaches", b"breaches", "contract", b"contract", "dataset", b"dataset", "format", b"format", "keep_lost_rows", b"keep_lost_rows", "live_count", b"live_count", "mapping", b"mapping", "name", b"name", "object_prefixes", b"object_prefixes", "order", b"order", "pending_count", b"pending_count", "quota_records", b"quota_records", "snapshot_rule", b"snapshot_rule", "stopped", b"stopped", "tables", b"tables", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
