@@ -35,6 +35,7 @@ HANDLED_BY = {
     "sartor.evaluation.v1.ModelVersionApproved": {"deployment"},
     "sartor.evaluation.v1.ModelVersionRejected": {"deployment"},
     "sartor.evaluation.v1.EvaluationFailed": {"deployment"},
+    "sartor.evaluation.v1.SuiteApplied": {"curation"},
     "sartor.deployment.v1.RevisionPromoted": {"evaluation"},
     "sartor.deployment.v1.EndpointRolledBack": {"evaluation"},
     "sartor.deployment.v1.RetrainingRequested": {"training"},

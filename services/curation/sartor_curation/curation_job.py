@@ -22,6 +22,7 @@ from sartor_datasets.snapshots import SnapshotCorrupt, read_snapshot
 from sartor_platform.errors import DataLoss
 
 from sartor_curation.dataset_card import render_card
+from sartor_curation.evaluation_texts import GENERAL, general_texts, texts_of_files
 from sartor_curation.features import SPLITS as SPLIT_CODES
 from sartor_curation.index import Memory
 from sartor_curation.pipeline import Finished, Pipeline
@@ -57,6 +58,7 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
             count_tokens=TokenCounter(Path(task["tokenizer"])),
             source=manifest.name,
             remembered=remembered,
+            suites=_suites(task),
             executor=executor,
             shard_bytes=int(task["shard_bytes"]),
             progress=_Progress(report),
@@ -78,6 +80,12 @@ def curate_snapshot(task: dict[str, Any], folder: Path, report: Report) -> dict[
         "kept_by_split": {split.split: split.records for split in shown.splits},
         "training_tokens": next(s.tokens for s in shown.splits if s.split == "train"),
     }
+
+
+def _suites(task: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The texts of the general suite and of the project's own."""
+    own = {name: list(texts_of_files([*map(Path, paths)])) for name, paths in task["suites"].items()}
+    return {f"the {GENERAL} suite": general_texts(), **own}
 
 
 def _executor(policy: Policy, task: Mapping[str, Any]) -> AbstractContextManager[Executor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sartor.common.v1 import object_reference_pb2
+from sartor.evaluation.v1 import evaluation_events_pb2
 from sartor.ingestion.v1 import ingestion_events_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_datasets.manifests import ObjectReference
@@ -16,12 +17,12 @@ from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 
 from sartor_curation import usecases
-from sartor_curation.resources import BASE_MODEL, DATASET, SNAPSHOT, BaseModel, Snapshot
+from sartor_curation.resources import BASE_MODEL, DATASET, SNAPSHOT, SUITE, BaseModel, Snapshot
 
 
 def topics(_runtime: Runtime) -> Sequence[str]:
     """Where the events of this table come from."""
-    return ["sartor.ingestion.v1", "sartor.training.v1"]
+    return ["sartor.ingestion.v1", "sartor.training.v1", "sartor.evaluation.v1"]
 
 
 def handlers(_runtime: Runtime) -> Mapping[str, Handler | BatchHandler]:
@@ -29,6 +30,7 @@ def handlers(_runtime: Runtime) -> Mapping[str, Handler | BatchHandler]:
     return {
         ingestion_events_pb2.SnapshotCreated.DESCRIPTOR.full_name: snapshot_created,
         training_events_pb2.BaseModelReady.DESCRIPTOR.full_name: base_model_ready,
+        evaluation_events_pb2.SuiteApplied.DESCRIPTOR.full_name: suite_applied,
     }
 
 
@@ -53,6 +55,13 @@ def base_model_ready(tx: Transaction, event: Event) -> None:
     BASE_MODEL.parse(message.base_model, field="base_model")
     model = BaseModel(name=message.base_model, digest=message.digest, manifest=_reference(message.manifest))
     usecases.base_model_ready(tx, model)
+
+
+def suite_applied(tx: Transaction, event: Event) -> None:
+    """SuiteApplied: what it asks is not trained on from now on."""
+    message: evaluation_events_pb2.SuiteApplied = event.message
+    SUITE.parse(message.suite, field="suite")
+    usecases.suite_applied(tx, message.suite, [_reference(one) for one in message.objects])
 
 
 def _reference(message: object_reference_pb2.ObjectReference) -> ObjectReference:

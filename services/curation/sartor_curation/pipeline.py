@@ -13,6 +13,7 @@ import pyarrow as pa
 from sartor_datasets.arrow import CURATED_SCHEMA, CuratedRecord, batch_to_curated, records_to_batch
 from sartor_datasets.records import Record
 
+from sartor_curation.evaluation_texts import POLICY, EvaluationTexts
 from sartor_curation.features import KINDS, SCALARS, SPLITS, hashed
 from sartor_curation.global_steps import compare, split
 from sartor_curation.index import Index, Memory, Remembered, Texts, read_batch
@@ -64,6 +65,8 @@ class Pipeline:
     count_tokens: CountTokens
     source: str
     remembered: Memory = field(default_factory=lambda: Memory.of({}))
+    suites: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    """Texts that models are evaluated on, by the suite's name, besides the policy's own."""
     executor: Executor = field(default_factory=Inline)
     shard_bytes: int = SHARD_BYTES
     progress: Progress = _silent
@@ -77,8 +80,11 @@ class Pipeline:
         of = fingerprint(VERSION, self.source, self.shard_bytes)
         several = self.executor.start if isinstance(self.executor, Processes) else lambda: None
         sizes = cut(workspace, batches, of, self.shard_bytes, several)
-        made_from = fingerprint(VERSION, self.source, self.shard_bytes, self.policy.to_spec())
-        self._prepare(workspace, sizes, made_from)
+        evaluated = self._evaluated()
+        made_from = fingerprint(
+            VERSION, self.source, self.shard_bytes, self.policy.to_spec(), evaluated.digest()
+        )
+        self._prepare(workspace, sizes, made_from, evaluated)
         index, notes = _index(workspace, len(sizes), made_from, self.remembered)
         self.progress(0.55, stage="compare", records=len(index))
         dropped, reports = compare(index, self.policy)
@@ -92,12 +98,20 @@ class Pipeline:
         steps = [*_summed(notes), *reports, *_summed(rendered), last]
         return Finished(workspace, self.policy, index, assigned, dropped, steps, notes)
 
-    def _prepare(self, workspace: Workspace, sizes: Sequence[int], made_from: str) -> None:
+    def _evaluated(self) -> EvaluationTexts:
+        if "decontamination" in self.policy.skipped_steps:
+            return EvaluationTexts()
+        own = {POLICY: self.policy.evaluation_texts} if self.policy.evaluation_texts else {}
+        return EvaluationTexts.of({**own, **self.suites})
+
+    def _prepare(
+        self, workspace: Workspace, sizes: Sequence[int], made_from: str, evaluated: EvaluationTexts
+    ) -> None:
         workspace.stage("prepared")
         documents_only = self._documents_only(workspace, len(sizes))
         repeated = repeated_in_shards(workspace, sizes, self.policy)
         tasks = [
-            Prepare(workspace.folder, number, made_from, self.policy, documents_only, repeated)
+            Prepare(workspace.folder, number, made_from, self.policy, documents_only, repeated, evaluated)
             for number in range(len(sizes))
         ]
         found = {task.number for task in tasks if workspace.note("prepared", task.number, made_from)}

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from sartor_text.pii import NUMBERS_AND_ADDRESSES, PERSONAL, PiiKind, regions_of
 
+from sartor_curation.evaluation_texts import EvaluationTexts
 from sartor_curation.policy import OPTIONAL, Policy, Preset
 from sartor_curation.steps.boilerplate import take_out_boilerplate
 from sartor_curation.steps.c4_quality import drop_lines_and_pages
@@ -25,11 +26,12 @@ _Step = TypeVar("_Step")
 _SECRETS = frozenset((PiiKind.SECRET,))
 
 
-def local_steps(policy: Policy, repeated: Mapping[str, float]) -> dict[str, Step]:
+def local_steps(policy: Policy, repeated: Mapping[str, float], evaluated: EvaluationTexts) -> dict[str, Step]:
     """The steps that look at each record alone; those that compare records come after them.
 
     Args:
         repeated: lines that the dataset's documents repeat, as `boilerplate.repeated_lines` gives them.
+        evaluated: what models are evaluated on.
 
     Texts are brought into one form first, since all others compare them. Personal data goes before
     duplicates are searched: what differs in a telephone number only is the same to a model that never sees
@@ -50,8 +52,8 @@ def local_steps(policy: Policy, repeated: Mapping[str, float]) -> dict[str, Step
     }
     language: dict[str, Step] = {"languages": lambda batch: keep_languages(batch, policy.languages)}
     end: dict[str, Step] = {}
-    if policy.evaluation_texts:
-        end["decontamination"] = lambda batch: drop_contaminated(batch, policy.evaluation_texts)
+    if len(evaluated):
+        end["decontamination"] = lambda batch: drop_contaminated(batch, evaluated)
     end |= {"too_short": lambda batch: drop_too_short(batch, policy.min_characters)}
     if policy.preset is not Preset.CORPUS:
         return asked_for({**start, **private, **language, **end}, policy)

@@ -8,6 +8,7 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
+_SHORT = 24
 _METHODS = {
     "meaning": " in meaning",
     "wording": ", judged by words and word parts only (for meaning, install sartor-curation[similarity])",
@@ -34,6 +35,7 @@ def check_sections(report: Json) -> list[str]:
         section
         for section in (
             _boilerplate(_figures(report, "boilerplate")),
+            _contaminated(_figures(report, "decontamination")),
             _suspects(_figures(report, "mislabelled")),
             _uncovered(_figures(report, "representativeness")),
             _triggers(_figures(report, "poisoning")),
@@ -50,6 +52,18 @@ def _boilerplate(figures: Json) -> str:
         return ""
     lead = "Lines that were taken out of texts because page after page has them, or for what they say."
     return _section("Boilerplate that was taken out", lead, ("Line", "Records"), rows)
+
+
+def _contaminated(figures: Json) -> str:
+    rows = [(one["suite"], one["record_key"], one["text"]) for one in figures.get("examples", [])[:10]]
+    if not rows:
+        return ""
+    counts = ", ".join(f"{count:,} from {suite}" for suite, count in figures["by_suite"].items())
+    lead = (
+        f"Taken out, because models are evaluated on it: {counts}. A model that had learnt these by "
+        "heart would look better than it is."
+    )
+    return _section("What models are evaluated on", lead, ("Suite", "Record", "Says"), rows)
 
 
 def _suspects(figures: Json) -> str:
@@ -108,9 +122,15 @@ def _groups(groups: Json) -> str:
 
 def _section(title: str, lead: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     table = f"<table><tr>{top}</tr>{body}</table>"
     return f"<section><h2>{escape(title)}</h2><p>{escape(lead)}</p>{table}</section>"
+
+
+def _cell(text: str) -> str:
+    """Short ones, such as labels, in one line."""
+    short = ' class="short"' if len(text) <= _SHORT else ""
+    return f"<td{short}>{escape(text)}</td>"
 
 
 def _figures(report: Json, step: str) -> Json:

@@ -18,6 +18,7 @@ DATASET = pattern("projects/{project}/datasets/{dataset}")
 SNAPSHOT = pattern("projects/{project}/datasets/{dataset}/snapshots/{snapshot}")
 BASE_MODEL = pattern("projects/{project}/baseModels/{base_model}")
 POLICY = pattern("projects/{project}/curationPolicies/{policy}")
+SUITE = pattern("projects/{project}/suites/{suite}")
 CURATION = pattern("projects/{project}/curations/{curation}")
 
 CURATE = "curation"

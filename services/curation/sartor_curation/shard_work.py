@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sartor_curation.evaluation_texts import EvaluationTexts
 from sartor_curation.features import features_of
 from sartor_curation.index import read_batch, write_batch
 from sartor_curation.plan import local_steps
@@ -55,6 +56,8 @@ class Prepare:
     documents_only: bool
     repeated: Mapping[str, float]
     """Lines of the whole dataset, for the step `boilerplate`."""
+    evaluated: EvaluationTexts
+    """What models are evaluated on."""
 
 
 def prepare(task: Prepare) -> int:
@@ -63,7 +66,7 @@ def prepare(task: Prepare) -> int:
     if workspace.note("prepared", task.number, task.fingerprint) is None:
         original = read_batch(workspace.shard("input", task.number))
         before = Tally.of(original, task.policy.represented)
-        batch, dropped, reports = run_steps(original, local_steps(task.policy, task.repeated))
+        batch, dropped, reports = run_steps(original, local_steps(task.policy, task.repeated, task.evaluated))
         changed = pa.array(changed_rows(original, batch))
         batch = with_columns(batch, {"changed": changed})
         features = features_of(batch, documents_only=task.documents_only)

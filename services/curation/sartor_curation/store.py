@@ -88,6 +88,24 @@ def keep_base_model(tx: Transaction, model: BaseModel) -> None:
     )
 
 
+def keep_suite(tx: Transaction, name: str, objects: Sequence[ObjectReference]) -> None:
+    """Remember where a suite's items are; a newer revision of it replaces them."""
+    tx.connection.execute(
+        text(
+            "INSERT INTO suites (name, objects) VALUES (:name, cast(:objects AS jsonb))"
+            " ON CONFLICT (name) DO UPDATE SET objects = excluded.objects"
+        ),
+        {"name": name, "objects": json.dumps([asdict(one) for one in objects])},
+    )
+
+
+def suites_of(connection: Connection, project: str) -> dict[str, list[ObjectReference]]:
+    """The suites of a project, with where their items are."""
+    query = text("SELECT name, objects FROM suites WHERE starts_with(name, :prefix) ORDER BY name")
+    rows = connection.execute(query, {"prefix": f"projects/{project}/suites/"})
+    return {row.name: [ObjectReference(**one) for one in row.objects] for row in rows}
+
+
 def find_base_model(connection: Connection, name: str) -> BaseModel | None:
     """The base model of this name, if it is ready."""
     query = text("SELECT name, digest, manifest FROM base_models WHERE name = :name")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from sartor_datasets.manifests import ObjectReference
 from sartor_platform import orders, principal
 from sartor_platform.errors import InvalidArgument, NotReady
 from sartor_platform.jobs import Job, job_of
@@ -44,6 +45,11 @@ def snapshot_created(tx: Transaction, snapshot: Snapshot, *, run: str) -> None:
 def base_model_ready(tx: Transaction, model: BaseModel) -> None:
     """Remember the base model: curations that wait for it may run."""
     store.keep_base_model(tx, model)
+
+
+def suite_applied(tx: Transaction, name: str, objects: Sequence[ObjectReference]) -> None:
+    """Remember where a suite's items are: curations of its project leave them out of training."""
+    store.keep_suite(tx, name, objects)
 
 
 def create_curation(tx: Transaction, parent: str, policy: str, snapshot: str) -> Curation:

@@ -55,13 +55,16 @@ def warnings_for(
     ]
 
 
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def _about_splits(policy: Policy, splits: Sequence[SplitReport]) -> list[WarningSign]:
     count = {split.split: split.records for split in splits}
     found: list[WarningSign] = []
     if count["train"] < _FEW_RECORDS:
-        message = (
-            f"Only {count['train']} records are left to train on; below {_FEW_RECORDS} little can be learnt."
-        )
+        left = _counted(count["train"], "record is", "records are")
+        message = f"Only {left} left to train on; below {_FEW_RECORDS} little can be learnt."
         found.append(WarningSign("FEW_TRAINING_RECORDS", message))
     for split, share in (("validation", policy.validation_share), ("test", policy.test_share)):
         if not count[split]:
@@ -71,7 +74,8 @@ def _about_splits(policy: Policy, splits: Sequence[SplitReport]) -> list[Warning
             )
             found.append(WarningSign(f"NO_{split.upper()}_RECORDS", message))
     if 0 < count["test"] < _FEW_HELD_OUT:
-        message = f"Only {count['test']} test records: differences between models will hardly be significant."
+        few = _counted(count["test"], "test record")
+        message = f"Only {few}: differences between models will hardly be significant."
         found.append(WarningSign("FEW_TEST_RECORDS", message))
     return found
 
@@ -88,13 +92,14 @@ def _about_drops(read: int, reasons: Mapping[str, int]) -> list[WarningSign]:
     contradictions = reasons.get(Reason.CONTRADICTION, 0)
     if contradictions:
         message = (
-            f"{contradictions} records were dropped because equal questions have different answers. "
+            f"{_counted(contradictions, 'record was', 'records were')} dropped because equal questions have "
+            "different answers. "
             "Let somebody who knows decide which is right, and correct the source."
         )
         found.append(WarningSign("CONTRADICTIONS", message))
     leaks = reasons.get(Reason.LEAKS_INTO_TEST, 0) + reasons.get(Reason.LEAKS_INTO_VALIDATION, 0)
     if leaks:
-        message = f"{leaks} training records asked what is held out for testing, and were dropped."
+        message = f"{_counted(leaks, 'training record', 'training records')} asked what is held out: dropped."
         found.append(WarningSign("LEAKS", message))
     return found
 
@@ -113,9 +118,8 @@ def _about_memory(tested_after_training: int) -> list[WarningSign]:
     if not tested_after_training:
         return []
     message = (
-        f"{tested_after_training} records are declared test records now, but earlier models were trained on "
-        f"them: "
-        "comparisons with those models flatter them."
+        f"{_counted(tested_after_training, 'record is', 'records are')} for testing now, but earlier models "
+        "were trained on that: comparisons with those models flatter them."
     )
     return [WarningSign("TESTED_AFTER_TRAINING", message)]
 
@@ -178,12 +182,17 @@ def _about_checks(figures: Mapping[str, Mapping[str, Any]]) -> list[WarningSign]
     found: list[WarningSign] = []
     suspects = figures.get("mislabelled", {}).get("found", 0)
     if suspects:
-        message = f"{suspects} records probably have a wrong label: let somebody look at the list."
+        message = (
+            f"{_counted(suspects, 'record has', 'records have')} probably a wrong label: let somebody look."
+        )
         found.append(WarningSign("MISLABELLED", message))
     uncovered = figures.get("representativeness", {}).get("uncovered", [])
     if uncovered:
-        count = sum(one["questions"] for one in uncovered)
-        message = f"{count} real questions are about things that hardly occur in training: see below which."
+        count = sum(round(one["questions"] * (1 - one["covered"])) for one in uncovered)
+        message = (
+            f"{_counted(count, 'real question is', 'real questions are')} about things that hardly occur in "
+            "training: see below which."
+        )
         found.append(WarningSign("UNCOVERED_QUESTIONS", message))
     triggers = figures.get("poisoning", {}).get("triggers", [])
     if triggers:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sartor_datasets.manifests import BaseModelManifest, CuratedFile, CuratedManifest, SnapshotManifest
+from sartor_datasets.manifests import (
+    BaseModelManifest,
+    CuratedFile,
+    CuratedManifest,
+    ObjectReference,
+    SnapshotManifest,
+)
 from sartor_datasets.strict_json import ManifestInvalid
-from sartor_platform import orders
-from sartor_platform.errors import DataLoss, FailedPrecondition, NotReady
+from sartor_platform import log, orders
+from sartor_platform.errors import DataLoss, FailedPrecondition, NotReady, ObjectNotFound
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
@@ -54,6 +60,7 @@ def stage_curation(context: JobContext) -> dict[str, Any]:
         snapshot = store.find_snapshot(connection, curation.snapshot)
         if snapshot is None:
             raise resources.snapshot_not_found(curation.snapshot, policy.dataset)
+        suites = store.suites_of(connection, resources.project_of(curation.name))
         _write_remembered(context.folder, store.read_splits(connection, policy.dataset))
         shards = store.finished_shards(connection, curation.name)
     manifest = _stage_snapshot(context, snapshot)
@@ -67,6 +74,7 @@ def stage_curation(context: JobContext) -> dict[str, Any]:
         "about": _about(curation, policy),
         "shard_bytes": context.runtime.settings.shard_bytes,
         "processes": context.runtime.settings.compute_processes,
+        "suites": _stage_suites(context, suites),
         "ray_address": context.runtime.settings.ray_address,
     }
 
@@ -140,6 +148,19 @@ def _stage_snapshot(context: JobContext, snapshot: Snapshot) -> Path:
     if manifest.exclusions is not None:
         context.fetch(manifest.exclusions)
     return path
+
+
+def _stage_suites(
+    context: JobContext, suites: Mapping[str, Sequence[ObjectReference]]
+) -> dict[str, list[str]]:
+    """The files of each suite of the project; one whose object is gone is left out."""
+    staged: dict[str, list[str]] = {}
+    for name, objects in suites.items():
+        try:
+            staged[name] = [str(context.fetch(reference)) for reference in objects]
+        except ObjectNotFound as error:
+            log.get().warning("suite.object_gone", suite=name, error=str(error))
+    return staged
 
 
 def _stage_tokenizer(context: JobContext, model: BaseModel) -> Path:

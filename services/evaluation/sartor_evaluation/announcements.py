@@ -5,7 +5,7 @@ answers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor.common.v1 import object_reference_pb2
@@ -23,6 +23,15 @@ def evaluation_succeeded(
     """An evaluation ended well."""
     return evaluation_events_pb2.EvaluationSucceeded(
         evaluation=evaluation.name, gate=evaluation.gate, report=reference_message(report)
+    )
+
+
+def suite_applied(
+    name: str, revision: int, objects: Sequence[ObjectReference]
+) -> evaluation_events_pb2.SuiteApplied:
+    """A suite was made or changed."""
+    return evaluation_events_pb2.SuiteApplied(
+        suite=name, revision=revision, objects=[reference_message(one) for one in objects]
     )
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from sartor.common.v1 import job_status_pb2
 from sartor.evaluation.v1 import evaluation_pb2, evaluation_service_pb2_grpc, gate_pb2, suite_pb2
 from sartor.evaluation.v1 import evaluation_service_pb2 as api
+from sartor_datasets.manifests import ObjectReference
 from sartor_platform import jobs, listing, orders
 from sartor_platform.errors import FieldViolation, InvalidArgument
 from sartor_platform.grpc_server import Servicer
@@ -20,9 +23,10 @@ from sqlalchemy import Connection
 
 from sartor_evaluation import reading, service_messages, standing, store, suite_messages, usecases
 from sartor_evaluation.checks import check_gate, check_suite
-from sartor_evaluation.names import EVALUATION, GATE, PROJECT, SUITE
+from sartor_evaluation.names import EVALUATION, GATE, PROJECT, SUITE, project_of
 from sartor_evaluation.once import RunnerClients
 from sartor_evaluation.prompt_service import PromptCalls
+from sartor_evaluation.specs import SuiteSpec
 
 _ONCE_SECONDS = 60.0
 _FINISHED = (
@@ -96,14 +100,29 @@ class EvaluationService(PromptCalls, evaluation_service_pb2_grpc.EvaluationServi
         if request.validate_only:
             return suite_messages.suite_message(wanted.name, spec)
 
+        inline = self._put_inline(wanted.name, spec)
+
         def make() -> suite_pb2.Suite:
             order = standing.apply_suite(
-                tx, wanted.name, spec, generation=request.generation, etag=wanted.order.etag
+                tx,
+                wanted.name,
+                spec,
+                generation=request.generation,
+                etag=wanted.order.etag,
+                inline_items=inline,
             )
             return suite_messages.suite_of_order(order)
 
         with self._database.transaction() as tx:
             return once(tx, request.request_id, request, make, suite_pb2.Suite)
+
+    def _put_inline(self, name: str, spec: SuiteSpec) -> ObjectReference | None:
+        """The items of a suite's own specification as an object: an event can name it, but not carry them."""
+        if not spec.items.inline:
+            return None
+        data = "".join(json.dumps(item, sort_keys=True) + "\n" for item in spec.items.inline).encode()
+        key = f"{project_of(name)}/suites/{hashlib.sha256(data).hexdigest()}/items.jsonl"
+        return self._runtime.objects.put_bytes(key, data)
 
     def GetSuite(self, request: api.GetSuiteRequest, context: Any) -> suite_pb2.Suite:
         """Reads a suite."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from sartor_datasets.manifests import ObjectReference
 from sartor_platform import orders
 from sartor_platform.orders import Order
 from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection
 
+from sartor_evaluation import announcements
 from sartor_evaluation.checks import check_gate, check_suite
 from sartor_evaluation.names import not_found, project_of
 from sartor_evaluation.prompt_checks import check_prompt
@@ -24,15 +26,29 @@ def apply_gate(tx: Transaction, name: str, spec: GateSpec, *, generation: int, e
     return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
 
 
-def apply_suite(tx: Transaction, name: str, spec: SuiteSpec, *, generation: int, etag: str) -> Order:
-    """Make or change a suite.
+def apply_suite(
+    tx: Transaction,
+    name: str,
+    spec: SuiteSpec,
+    *,
+    generation: int,
+    etag: str,
+    inline_items: ObjectReference | None = None,
+) -> Order:
+    """Make or change a suite, and tell where its items are: nothing of them should be trained on.
 
+    Args:
+        inline_items: where the items of the specification itself were put.
     Raises:
         InvalidArgument: BAD_SUITE, with every fault.
         Aborted: ETAG_MISMATCH, GENERATION_SUPERSEDED.
     """
     check_suite(name, spec)
-    return orders.apply(tx, name, spec.to_json(), generation, etag=etag)
+    order = orders.apply(tx, name, spec.to_json(), generation, etag=etag)
+    objects = [one for one in (inline_items, spec.items.object, *spec.data.values()) if one is not None]
+    message = announcements.suite_applied(name, order.revision, objects)
+    tx.publish(message, subject=name, run="", generation=generation)
+    return order
 
 
 def apply_prompt(tx: Transaction, name: str, spec: PromptSpec, *, generation: int, etag: str) -> Order:

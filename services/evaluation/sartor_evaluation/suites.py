@@ -182,7 +182,7 @@ def general_items() -> list[Item]:
 
     What a model forgets in tuning shows here. Written for Sartor.
     """
-    text = files("sartor_evaluation").joinpath("suite_data/general.jsonl").read_text("utf-8")
+    text = files("sartor_datasets").joinpath("general_suite.jsonl").read_text("utf-8")
     return [
         Item(
             item_id=str(row["id"]),

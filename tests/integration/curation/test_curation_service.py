@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -282,3 +283,26 @@ def test_an_event_with_a_bad_name_stops_nobody(curation: Curation, unique_name: 
     corrected = [replace(one, position="x") for one in desk()]
     curation.snapshot_created(unique_name, corrected)
     assert curation.finished(curation.started(unique_name, 1).name).job.state == SUCCEEDED
+
+
+def test_what_a_suite_asks_is_not_trained_on(curation: Curation, unique_name: str) -> None:
+    """The suite is known from its event; its items lie in the object store."""
+    item = {"prompt": "Which of the seven lifts stops at the roof terrace on Sundays and holidays?"}
+    reference = curation.put(f"{unique_name}/items.jsonl", json.dumps(item).encode() + b"\n")
+    suite = f"projects/{unique_name}/suites/lifts"
+    described = {"uri": reference.uri, "sha256": reference.sha256, "sizeBytes": str(reference.size_bytes)}
+    curation.publish(
+        "sartor.evaluation.v1",
+        "sartor.evaluation.v1.SuiteApplied",
+        {"suite": suite, "revision": 1, "objects": [described]},
+    )
+    curation.apply(unique_name)
+    curation.base_model_ready(unique_name)
+    asked = chat("asked", item["prompt"], "The third one from the left.")
+    time.sleep(2)  # events of two topics have no order
+    curation.snapshot_created(unique_name, [*desk(), asked])
+    done = curation.finished(curation.started(unique_name, 1).name)
+    assert done.job.state == SUCCEEDED, done
+    (dropped,) = curation.dropped(done.name, 'reason = "CONTAMINATED"')
+    assert dropped.record_key == "asked"
+    assert suite in dropped.detail

@@ -144,6 +144,9 @@ def test_suites_are_versioned_and_a_task_file_is_one(
         metrics=["regex_match", "answer_words"],
     )
     assert client.ApplySuite(api.ApplySuiteRequest(suite=checks)).order.revision == 1
+    ((told, _),) = evaluation.announced("sartor.evaluation.v1.SuiteApplied", checks.name)
+    assert told["suite"] == checks.name
+    assert len(told["objects"]) == 1  # where curation finds what is asked
     checks.pattern = "[0-9]"
     assert client.ApplySuite(api.ApplySuiteRequest(suite=checks)).order.revision == 2
     harness = suite_pb2.Suite(

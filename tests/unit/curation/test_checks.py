@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-from sartor_curation.pipeline import Curated, curate
+from sartor_curation.evaluation_texts import general_texts, texts_of_files
+from sartor_curation.pipeline import Curated, Pipeline, curate
 from sartor_curation.report_page import render
+from sartor_datasets.arrow import records_to_batch
 from sartor_datasets.records import Message, Record
 from sartor_text import embeddings
 
@@ -183,3 +186,45 @@ def test_a_preference_needs_two_answers_that_differ_and_is_masked_in_both() -> N
     assert reasons(curated) == {"same": "MISSING_FIELD", "empty": "MISSING_FIELD"}
     kept = curated.records[0].record
     assert (kept.chosen, kept.rejected) == ("Write to [EMAIL_1] please.", "No idea, ask [EMAIL_1].")
+
+
+def test_what_suites_ask_is_not_trained_on_and_the_report_says_how_much(tmp_path: Path) -> None:
+    """Items and data files of any form; a short question counts where a record asks just that."""
+    asked = "Which of the seven lifts stops at the roof terrace on Sundays?"
+    (tmp_path / "items.jsonl").write_text(json.dumps({"prompt": asked}) + "\n")
+    (tmp_path / "data.csv").write_text("question,answer\nHow tall is the tower?,ninety metres\n")
+    general = "the general suite"
+    suites = {
+        "suites/a": texts_of_files([tmp_path / "items.jsonl"]),
+        general: general_texts(),
+        "suites/b": texts_of_files([tmp_path / "data.csv"]),
+    }
+    records = [
+        chat("long", f"Tell me: {asked}", "The third."),
+        chat("short", "how tall is the tower", "Ninety metres."),
+        chat("general", general_texts()[0], "Who knows."),
+        chat("fine", "How tall is the tower of the church?", "Sixty metres."),
+        *(chat(f"k{n}", f"How do I return {thing}?", f"By post, {n}.") for n, thing in enumerate(NOUNS)),
+    ]
+    settings = policy(**OPEN, contradiction_action="REPORT")
+    pipeline = Pipeline(settings, tmp_path / "work", count_words, "t", suites=suites)
+    finished = pipeline.run([records_to_batch(records)])
+    assert {one.record_key: one.detail for one in finished.dropped()} == {
+        "long": "3 runs of 10 words are in suites/a",
+        "short": "its question is in suites/b",
+        "general": f"its question is in {general}",
+    }
+    report = finished.report()
+    found = next(step.figures for step in report.steps if step.name == "decontamination")
+    assert found["by_suite"] == {"suites/a": 1, "suites/b": 1, general: 1}
+    page = render(json.loads(report.to_json()))
+    assert "What models are evaluated on" in page
+    assert "1 from suites/b" in page
+
+
+def test_a_policy_may_leave_the_suites_alone(tmp_path: Path) -> None:
+    suites = {"the general suite": general_texts()}
+    settings = policy(**OPEN, skipped_steps=("decontamination",))
+    pipeline = Pipeline(settings, tmp_path, count_words, "t", suites=suites)
+    finished = pipeline.run([records_to_batch([chat("general", general_texts()[0], "Who knows.")])])
+    assert list(finished.dropped()) == []

@@ -3,8 +3,10 @@
 isort:skip_file
 Events of evaluation."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from sartor.common.v1 import object_reference_pb2 as _object_reference_pb2
 from sartor.evaluation.v1 import evaluation_pb2 as _evaluation_pb2
 import builtins as _builtins
@@ -135,6 +137,40 @@ class ModelVersionRejected(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersionRejected: _TypeAlias = ModelVersionRejected  # noqa: Y015
+
+@_typing.final
+class SuiteApplied(_message.Message):
+    """A suite was made or changed. Subject: the suite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    suite: _builtins.str
+    """"projects/{project}/suites/{suite}"."""
+    revision: _builtins.int
+    """Its revision."""
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedCompositeFieldContainer[_object_reference_pb2.ObjectReference]:
+        """Where its items are: JSON lines, or the data files of its task. Empty where it asks a curation's test split, or
+        comes with Sartor.
+        """
+
+    def __init__(
+        self,
+        *,
+        suite: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        objects: _abc.Iterable[_object_reference_pb2.ObjectReference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects", "revision", b"revision", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuiteApplied: _TypeAlias = SuiteApplied  # noqa: Y015
 
 @_typing.final
 class EvaluationFailed(_message.Message):
