@@ -19,7 +19,7 @@ from sartor_models.generate import Answer
 from sartor_models.questions import Question, Response
 from sartor_models.scoring import Score
 
-_VERSION = 1
+_VERSION = 2
 _PATIENCE_SECONDS = 30.0
 _CHUNK = 500
 

@@ -49,6 +49,11 @@ def prompt_violations(spec: EvaluationSpec, project: str) -> list[FieldViolation
             found.append(FieldViolation(path, text))
         if candidate.prompt:
             named.append((path, candidate.prompt))
+    ids = [candidate.id for candidate in spec.candidates]
+    crossed = [f"{who.id}+{name.rpartition('/')[2]}" for who in spec.candidates for name in spec.prompts]
+    if taken := sorted({*crossed} & {*ids}):
+        text = f"would make {', '.join(taken)} a second time; give that candidate another id"
+        found.append(FieldViolation("prompts", text))
     for path, name in named:
         if not PROMPT.matches(name) or project_of(name) != project:
             text = f"is {name!r}; must have the form projects/{project}/prompts/{{prompt}}"

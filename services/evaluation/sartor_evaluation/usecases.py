@@ -191,13 +191,26 @@ def inputs_of(
         violation = FieldViolation("candidates", text)
         raise InvalidArgument(f"shots {text}", reason="BAD_EVALUATION", violations=[violation])
     prompts = _pinned_prompts(connection, spec)
+    _check_examples(spec, prompts, curation)
+    suites = tuple(_pinned_suite(connection, name) for name in spec.suites)
+    revisions = {order.name: order.revision for order in prompts}
+    return Inputs(models, curation, curated, suites, revisions)
+
+
+def _check_examples(spec: EvaluationSpec, prompts: Sequence[Order], curation: str) -> None:
+    """Raises InvalidArgument: BAD_EVALUATION, a prompt shows examples that nobody has, or to a service."""
+    shown = {order.name for order in prompts if PromptSpec.from_json(order.spec).shots}
+    for index, candidate in enumerate(spec.candidates):
+        if candidate.service is not None and candidate.prompt in shown:
+            text = (
+                "shows examples of a training split, which are not sent to services; give it examples instead"
+            )
+            violation = FieldViolation(f"candidates[{index}].prompt", text)
+            raise InvalidArgument(f"the prompt {text}", reason="BAD_EVALUATION", violations=[violation])
     if not curation and any(PromptSpec.from_json(order.spec).shots for order in prompts):
         text = "shows examples of a training split: name a curation, or add a model version trained on one"
         violation = FieldViolation("prompts", text)
         raise InvalidArgument(f"a prompt {text}", reason="BAD_EVALUATION", violations=[violation])
-    suites = tuple(_pinned_suite(connection, name) for name in spec.suites)
-    revisions = {order.name: order.revision for order in prompts}
-    return Inputs(models, curation, curated, suites, revisions)
 
 
 def _pinned_prompts(connection: Connection, spec: EvaluationSpec) -> list[Order]:

@@ -96,6 +96,15 @@ def test_what_cannot_be_crossed_or_measured_is_refused(
     with refused(InvalidArgument, "must have the form") as caught:
         evaluation.create(unique_name, wanted)
     assert {fault.field for fault in caught.value.violations} == {"prompts[0]", "cost_clients"}
+    shots = prompt_pb2.Prompt(name=f"projects/{unique_name}/prompts/shots", shots=2)
+    evaluation.client.ApplyPrompt(api.ApplyPromptRequest(prompt=shots))
+    wanted.prompts[:] = [shots.name]
+    del wanted.cost_clients[:]
+    with refused(InvalidArgument, "examples of a training split: name a curation"):
+        evaluation.create(unique_name, wanted)
+    wanted.candidates.add(id="base+shots", base_model=base)
+    with refused(InvalidArgument, "would make base+shots a second time"):
+        evaluation.create(unique_name, wanted)
     late = evaluation_pb2.Evaluation(candidates=wanted.candidates, inline_items=_items(1))
     late.deadline.FromDatetime(datetime.now(UTC) - timedelta(seconds=1))
     with refused(InvalidArgument, "is in the past"):
