@@ -2,9 +2,9 @@
 
 choice_vs_lmeval, perplexity_vs_lmeval, generation_vs_lmeval: both sides run SmolLM2-135M-Instruct in bfloat16
 on the same task files, with the model loaded and warm: multiple choice with 5 shots of about 600 tokens
-together, whole texts, and answers of up to 64 tokens. The harness asks 8 at a time and has an environment of its
-own: SARTOR_LMEVAL_PYTHON names its Python, else one is made under .cache. Each line before a RESULT says how far
-the numbers of both sides are apart and which took less memory.
+together, whole texts, and answers of up to 64 tokens. The harness asks 8 at a time and has an environment
+of its own: SARTOR_LMEVAL_PYTHON names its Python, else one is made under .cache. Each line before a RESULT
+says how far the numbers of both sides are apart, and whether ours took less memory.
 evaluate_once_p99_ms: EvaluateOnce through server and worker, and fifty clients at the same time.
 """
 
