@@ -237,7 +237,9 @@ def command(desk: Desk, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*line, *more], capture_output=True, text=True, timeout=120)
 
 
-def test_the_live_model_leaves_as_a_signed_bundle_that_runs_alone(desk: Desk, tmp_path: Path) -> None:
+def test_the_live_model_leaves_as_a_signed_bundle_that_runs_alone(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`sartor deploy bundle`: its signature holds, its known prompts are answered by it as by the gateway."""
     assert settled_revision(desk).state == endpoint_pb2.REVISION_STATE_LIVE
     private, public, out = tmp_path / "private.pem", tmp_path / "public.pem", tmp_path / "bundle"
@@ -252,6 +254,7 @@ def test_the_live_model_leaves_as_a_signed_bundle_that_runs_alone(desk: Desk, tm
     again = command(desk, "deploy", "bundle", desk.project, "--key", private, "--out", out)
     assert again.returncode == 1
     assert "is not empty" in again.stderr + again.stdout
+    monkeypatch.setenv("PYTHON", sys.executable)  # what start.sh takes where there is no llama-server
     with running(out) as port:
         assert check(out, port).share == 1
     with (out / "start.sh").open("a") as file:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,17 +44,22 @@ def running(bundle: Path, port: int = 0, seconds: float = _LOAD_SECONDS) -> Iter
         EngineFailed: it ended, or did not load in time.
     """
     port = port or _free_port()
+    words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
     process = subprocess.Popen(
         ["/bin/sh", str(bundle / "start.sh")],
         env={**os.environ, "PORT": str(port), "HOST": "127.0.0.1"},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words,
         start_new_session=True,
     )  # fmt: skip
     try:
         until = time.monotonic() + seconds
         while True:
             if process.poll() is not None:
-                raise EngineFailed(f"the engine ended with status {process.returncode} before it answered")
+                words.seek(0)
+                last = words.read()[-400:].decode("utf-8", "replace").strip()
+                raise EngineFailed(
+                    f"the engine ended with status {process.returncode} before it answered: {last}"
+                )
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if _call(port, "GET", "/health", None)[0] == 200:
                     break
@@ -69,6 +75,7 @@ def running(bundle: Path, port: int = 0, seconds: float = _LOAD_SECONDS) -> Iter
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        words.close()
 
 
 def ask(port: int, prompt: str, tokens: int = _ANSWER_TOKENS) -> str:
