@@ -175,7 +175,8 @@ def test_corrected_answers_come_back_as_a_live_model(
     curate(deployment, "c1", begun.run, 42)
     deployment.start("server")
     asked = retraining(deployment, begun.name)
-    assert asked["trainingPlan"] == PLAN and asked["liveVersion"] == live
+    assert asked["trainingPlan"] == PLAN
+    assert asked["liveVersion"] == live
     assert asked["curation"].endswith("/c1")
 
     version = deployment.publish_version("v2", adapters[1], run=begun.run, curation="c1")
@@ -184,7 +185,8 @@ def test_corrected_answers_come_back_as_a_live_model(
     deployment.approve(version, adapters[1], run=begun.run)
     deployment.start("server")
     done = in_state(deployment, "PROMOTED")
-    assert done.model_version == version and deployment.endpoint().live_revision == done.revision
+    assert done.model_version == version
+    assert deployment.endpoint().live_revision == done.revision
     kinds = [kind for kind, _ in decisions(deployment)]
     assert kinds.index("ADAPTATION_PROMOTED") < kinds.index("ADAPTATION_BEGUN")
     status = deployment.client.GetLoop(api.GetLoopRequest(name=ENDPOINT))
@@ -239,12 +241,14 @@ def test_the_brake_holds_what_the_loop_made(
     """Nothing goes on to training while it is pulled; what was trained before waits for a person."""
     begun = deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
     paused = deployment.client.PauseLoop(api.PauseLoopRequest(name=ENDPOINT, message="audit"))
-    assert paused.paused_by and paused.pause_message == "audit"
+    assert paused.paused_by
+    assert paused.pause_message == "audit"
     with pytest.raises(grpc.RpcError, match="resume it first"):
         deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
     curate(deployment, "c3", begun.run, 44)
     known = eventually(lambda: curated(deployment, "c3"), "the curation is known")
-    assert known and STATE(current(deployment).state) == "ADAPTATION_STATE_COLLECTING"
+    assert known
+    assert STATE(current(deployment).state) == "ADAPTATION_STATE_COLLECTING"
     deployment.client.ResumeLoop(api.ResumeLoopRequest(name=ENDPOINT))
     retraining(deployment, begun.name)
     deployment.client.PauseLoop(api.PauseLoopRequest(name=ENDPOINT))
@@ -289,7 +293,8 @@ def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:
             f"Wie beantrage ich bei der Steuerbehörde eine Fristverlängerung zum Formular {number}?",
         )
     begun = in_state(deployment, "COLLECTING", but_not=last)
-    assert begun.trigger == loop_pb2.ADAPTATION_TRIGGER_DRIFT and "drift in window 1" in begun.cause
+    assert begun.trigger == loop_pb2.ADAPTATION_TRIGGER_DRIFT
+    assert "drift in window 1" in begun.cause
     request = api.ListDriftWindowsRequest(parent=ENDPOINT)
     window = deployment.client.ListDriftWindows(request).drift_windows[0]
     assert (window.number, window.window_requests, window.reference_requests) == (1, 20, 20)
