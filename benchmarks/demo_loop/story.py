@@ -16,6 +16,7 @@ from sartor_cli.apply import apply_project, validate
 from sartor_cli.client import Sartor
 from sartor_cli.demo_run import publish
 from sartor_cli.project_file import ProjectFileFaults, parse_project_file
+from sartor_platform.errors import FailedPrecondition
 
 from benchmarks.demo_loop.users import training_rows
 
@@ -139,9 +140,18 @@ class Desk:
     # --- what is done ---
 
     def start_adaptation(self) -> loop_pb2.Adaptation:
-        """By hand."""
-        request = api.StartAdaptationRequest(name=ENDPOINT, request_id=str(uuid.uuid4()))
-        return self.sartor.ask(self.sartor.deployment.StartAdaptation, request)
+        """By hand; after the one that is under way, if drift began one just now."""
+
+        def begin() -> loop_pb2.Adaptation | None:
+            request = api.StartAdaptationRequest(name=ENDPOINT, request_id=str(uuid.uuid4()))
+            try:
+                return self.sartor.ask(self.sartor.deployment.StartAdaptation, request)
+            except FailedPrecondition as error:
+                if error.reason != "ADAPTATION_UNDER_WAY":
+                    raise
+                return None
+
+        return eventually(begin, "a turn of the loop by hand")
 
     def deploy(self, version: str) -> str:
         """A revision by hand; its name."""
