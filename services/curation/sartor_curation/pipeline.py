@@ -180,8 +180,12 @@ class Finished:
             columns = [found[name] if name in found else batch.column(name) for name in _CURATED.names]
             yield pa.RecordBatch.from_arrays(columns, schema=_CURATED)
 
-    def dropped(self) -> Iterator[DroppedRecord]:
-        """What was dropped, in the snapshot's order."""
+    def dropped(self, wanted: Callable[[str], bool] = lambda _reason: True) -> Iterator[DroppedRecord]:
+        """What was dropped for the wanted reasons, in the snapshot's order.
+
+        Args:
+            wanted: asked again in each shard.
+        """
         rows = {step: rows_of(dropped) for step, dropped in self.by_step.items()}
         orders = {step: np.argsort(of_step, kind="stable") for step, of_step in rows.items()}
         for number, (low, high) in enumerate(_ranges(self.notes)):
@@ -192,7 +196,8 @@ class Finished:
                 order = orders[step]
                 start, end = np.searchsorted(rows[step][order], (low, high)).tolist()
                 those = (dropped[place] for place in order[start:end].tolist())
-                found += dropped_records(batch, step, [replace(one, row=one.row - low) for one in those])
+                mine = [replace(one, row=one.row - low) for one in those if wanted(one.reason.value)]
+                found += dropped_records(batch, step, mine)
             yield from sorted(found, key=lambda one: one.place)
 
     def report(self) -> Report:

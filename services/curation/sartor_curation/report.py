@@ -98,12 +98,8 @@ def make_report(finished: Finished) -> Report:
     policy, steps = finished.policy, list(finished.steps)
     before = add_all(Tally.from_json(note["before"]) for note in finished.notes)
     after, splits, train_labels = _kept(finished)
-    reasons: Counter[str] = Counter()
-    samples: list[DropSample] = []
-    for one in finished.dropped():
-        reasons[one.reason] += 1
-        if reasons[one.reason] <= SAMPLES:
-            samples.append(DropSample(one.record_key, one.reason, one.detail, one.excerpt))
+    reasons = sum((Counter(step.dropped_by_reason) for step in steps), Counter[str]())
+    samples = _samples(finished)
     changed = sum((Counter(step.changed) for step in steps), Counter[str]())
     found: Mapping[str, int] = {step.name: step.figures for step in steps}.get("languages", {}).get(
         "found", {}
@@ -131,6 +127,17 @@ def make_report(finished: Finished) -> Report:
         grade=grade_of(warnings, kept, read),
         groups={name: dict(counts.most_common()) for name, counts in after.groups.items()},
     )
+
+
+def _samples(finished: Finished) -> list[DropSample]:
+    """The first dropped records of each reason."""
+    taken: Counter[str] = Counter()
+    samples: list[DropSample] = []
+    for one in finished.dropped(lambda reason: taken[reason] < SAMPLES):
+        taken[one.reason] += 1
+        if taken[one.reason] <= SAMPLES:
+            samples.append(DropSample(one.record_key, one.reason, one.detail, one.excerpt))
+    return samples
 
 
 def _kept(finished: Finished) -> tuple[Tally, list[SplitReport], Counter[str]]:

@@ -7,7 +7,7 @@ WIDTH = 240
 
 def excerpt(text: str, width: int = WIDTH) -> str:
     """The beginning of `text` on one line, personal data masked."""
-    masked = mask((text[: 4 * width],)).texts[0]
+    masked = mask((text[: 2 * width],)).texts[0]
     return _cut(" ".join(masked.split()), width)
 
 
