@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -33,14 +34,16 @@ def jobs(work: Path) -> dict[str, Any]:
     for name in RECIPES:
         told = _alone(_quoted, work, name)
         found[name] = {"told": told, "took": _alone(_trained, work, name)}
+        print(f"  {name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
     return found
 
 
 def overhead(took: dict[str, float]) -> float:
-    """Of a job of five minutes, the share that is not steps: what is done once as it was, the rest in
-    proportion."""
-    once = took["seconds"] - took["loop_seconds"]
-    between = (took["loop_seconds"] - took["step_seconds"]) / took["loop_seconds"]
+    """Of a job of five minutes, the share that is not steps: what is done once (start, loading, the first
+    validation, saving) as it was, the rest in proportion."""
+    loop = took["loop_seconds"] - took["first_look_seconds"]
+    once = took["seconds"] - loop
+    between = (loop - took["step_seconds"]) / loop
     return (once + between * (FIVE_MINUTES - once)) / FIVE_MINUTES
 
 
@@ -143,19 +146,21 @@ def _trained(work: str, name: str, begun: float) -> dict[str, float]:
         mock.patch.object(Passes, "backward", steps.timed(Passes.backward)),
         mock.patch.object(MasterAdamW, "step", steps.timed(MasterAdamW.step)),
         mock.patch.object(loop.Training, "run", (whole := _Stopwatch()).timed(loop.Training.run)),
+        mock.patch.object(loop.Training, "_validate", (looks := _Stopwatch()).timed(loop.Training._validate)),
     ):
         train(task, folder, _Silent())
     return {
         "seconds": time.time() - begun,
         "loop_seconds": whole.seconds,
         "step_seconds": steps.seconds,
+        "first_look_seconds": looks.first,
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
 class _Stopwatch:
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = self.first = 0.0
 
     def timed(self, function: Any) -> Any:
         """`function`, whose time is added up."""
@@ -165,7 +170,9 @@ class _Stopwatch:
             try:
                 return function(*args, **more)
             finally:
-                self.seconds += time.perf_counter() - begun
+                took = time.perf_counter() - begun
+                self.seconds += took
+                self.first = self.first or took
 
         return run
 
