@@ -123,6 +123,20 @@ def run(
     return [answered[candidate.candidate_id] for candidate in plan.candidates]
 
 
+@contextmanager
+def _untold(opened: OpenModel) -> Iterator[None]:
+    """What a search asks is no result of the evaluation: nobody is told of it."""
+    told = getattr(opened, "finished", None)
+    if told is None:
+        yield
+        return
+    opened.finished = None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        opened.finished = told  # type: ignore[attr-defined]
+
+
 def _tell(opened: OpenModel, candidate: str, finished: Finished | None) -> None:
     """Let a candidate that can tell of items as they finish do so."""
     if finished is not None and hasattr(opened, "finished"):
@@ -133,7 +147,10 @@ def _answer(plan: Plan, candidate: Candidate, opened: OpenModel, phases: "_Phase
     name = candidate.candidate_id
     found, prompt, before = None, candidate.prompt, opened.asked
     if prompt is None:
-        with phases.phase(f"{name}: searching the best prompt", _search_cost(plan)) as progress:
+        with (
+            phases.phase(f"{name}: searching the best prompt", _search_cost(plan)) as progress,
+            _untold(opened),
+        ):
             found = search_prompt(opened, plan.validation, plan.search, seed=plan.seed, progress=progress)
         prompt = found.best
     outcomes: dict[str, Sequence[Outcome]] = {}

@@ -80,10 +80,13 @@ def version(base: Path, folder: Path, layer: OutputLayer) -> Path:
     return folder
 
 
-def run(base: Path, made: Path, curated: Path, folder: Path, rules: list[dict]) -> tuple[dict, dict]:
+def run(
+    base: Path, made: Path, curated: Path, folder: Path, rules: list[dict], *searched: dict
+) -> tuple[dict, dict]:
     task = {
         "candidates": [
             {"id": "base", "model": "model-0", "shots": 0},
+            *searched,
             {"id": "tuned", "model": "model-1", "shots": 0},
         ],
         "models": {
@@ -129,7 +132,9 @@ def test_a_classifier_is_judged_beside_its_base_and_the_most_frequent_label(
     made = version(base, tmp_path / "version", layer)
     general = {**rule("choice_accuracy", "base", at_least=-0.1), "suite": "general"}
     rules = [rule("label_accuracy", "base", at_least=-1.0), rule("label_accuracy", "nothing", at_least=0.9)]
-    report, scores = run(base, made, curated, tmp_path / "job", [*rules, general])
+    searched = {"id": "prompted", "model": "model-0", "shots": -1}
+    report, scores = run(base, made, curated, tmp_path / "job", [*rules, general], searched)
+    assert ("held_out", "prompted", "label_accuracy") in scores
     assert scores["held_out", "tuned", "label_accuracy"] == pytest.approx(2 / 3, abs=0.05)
     assert scores["held_out", "tuned", "label_accuracy"] == scores["held_out", "majority", "label_accuracy"]
     wanted = scores["held_out", "tuned", "label_accuracy"]
