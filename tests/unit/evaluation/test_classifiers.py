@@ -97,7 +97,7 @@ def run(
         "items": "",
         "general_suite": "builtin",
         "max_items": 0,
-        "few_shot": {"shots": [1], "choices": ["fixed"], "items": 4},
+        "few_shot": {"shots": [1, 2], "choices": ["fixed", "diverse"], "items": 4},
         "rules": rules,
         "reference_candidate": "tuned",
         "about": {"evaluation": "projects/p/evaluations/e", "curation": "projects/p/curations/c"},
