@@ -25,7 +25,13 @@ _GOAL_SECONDS = 720
 _NEW_SHARE = 0.7
 _QUIET_REQUESTS, _AFTER_REQUESTS = 76, 24
 _SLOW_SECONDS = 3.0
-_TONES = {"PROMOTED": "good", "REJECTED": "bad", "DRIFT_FOUND": "bad", "ADAPTATION_PROMOTED": "good"}
+_TONES = {
+    "PROMOTED": "good",
+    "REJECTED": "bad",
+    "DRIFT_FOUND": "bad",
+    "ADAPTATION_PROMOTED": "good",
+    "ADAPTATION_ENDED": "bad",
+}
 
 
 def main() -> int:
