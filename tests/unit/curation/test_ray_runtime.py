@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +26,16 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": Fal
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of one core, on this machine; with a folder of their own, since sockets want short names."""
+    """Two nodes of one core, on this machine."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    folder = tempfile.mkdtemp(prefix="ray-")
-    started = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
+    started = Cluster(initialize_head=True, head_node_args=NODE)
     try:
-        started.add_node(**NODE, temp_dir=folder)
+        started.add_node(**NODE)
         yield started
     finally:
         started.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
