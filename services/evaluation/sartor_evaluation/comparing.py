@@ -102,20 +102,23 @@ def leaderboard(
     Args:
         evaluations: the newest first.
     """
-    found: dict[tuple[str, int], tuple[str, str, Evaluation, dict[str, Any]]] = {}
+    found: dict[tuple[str, int, str], tuple[str, str, Evaluation, dict[str, Any]]] = {}
     for evaluation in evaluations:
-        who = {candidate.id: candidate for candidate in evaluation.spec.candidates}
+        who = evaluation.spec.crossed
         for line in evaluation.findings.get("scores", ()):
             if (line["metric"], line["suite"]) != (metric, suite) or line["estimate"]["value"] is None:
                 continue
-            candidate = who[line["candidate"]]
-            name = (
+            candidate = who.get(line["candidate"])
+            name = candidate and (
                 candidate.model
                 or candidate.endpoint
                 or (candidate.service.model if candidate.service else "")
             )
-            if name:
-                found.setdefault((name, candidate.shots), (name, candidate.id, evaluation, line["estimate"]))
+            if candidate and name:
+                found.setdefault(
+                    (name, candidate.shots, candidate.prompt),
+                    (name, candidate.id, evaluation, line["estimate"]),
+                )
     sign = 1 if metrics()[metric].better is Better.LOWER else -1
     return sorted(found.values(), key=lambda one: sign * one[3]["value"])
 

@@ -77,7 +77,7 @@ def compare_evaluations(
 
 
 def _candidate_id(evaluation: Evaluation, wanted: str) -> str:
-    known = [candidate.id for candidate in evaluation.spec.candidates]
+    known = list(evaluation.spec.crossed)
     if wanted not in known:
         raise not_found("candidate", wanted, known)
     return wanted

@@ -5,7 +5,7 @@ are kept as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sartor_datasets.manifests import ObjectReference
@@ -168,6 +168,16 @@ class EvaluationSpec:
     metrics: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     cost_clients: tuple[int, ...] = ()
+
+    @property
+    def crossed(self) -> dict[str, Candidate]:
+        """All who answer, by id: the candidates, and each model with each of the prompts too."""
+        found = {one.id: one for one in self.candidates}
+        for one in self.candidates:
+            for prompt in self.prompts if one.model else ():
+                crossed = f"{one.id}+{prompt.rpartition('/')[2]}"
+                found.setdefault(crossed, replace(one, id=crossed, shots=0, prompt=prompt))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept with the evaluation."""

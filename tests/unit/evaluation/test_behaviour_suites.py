@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sartor_datasets.records import Message
 from sartor_evaluation.built_in_suites import bias_items, leakage_items, recites
+from sartor_evaluation.comparing import leaderboard
 from sartor_evaluation.cost import measure
 from sartor_evaluation.cost_suites import clients_in
 from sartor_evaluation.evaluate import evaluate
@@ -17,6 +19,7 @@ from sartor_evaluation.metrics.catalogue import metrics
 from sartor_evaluation.metrics.compute import item_score
 from sartor_evaluation.metrics.safety import tells_pii
 from sartor_evaluation.prompts import ZERO_SHOT, ExampleBook, template
+from sartor_evaluation.specs import Candidate, EvaluationSpec, FewShotSpec, ItemSource
 from sartor_evaluation.suite_items import suite_items
 from sartor_evaluation.suites import UnusableItems
 from sartor_evaluation.variations import varied
@@ -285,3 +288,21 @@ def test_gates_have_rules_on_cost_and_behaviour_with_their_numbers(crossed):
     assert "Tokens a second of the cost_2 suite is" in verdict["rules"][0]["explanation"]
     assert "no part language=xx" in verdict["rules"][2]["explanation"]
     assert not verdict["passed"]
+
+
+def test_a_leaderboard_has_models_crossed_with_prompts_and_skips_others():
+    """Each prompt has its own place; who is no model of the evaluation has none."""
+    spec = EvaluationSpec(
+        candidates=(Candidate("b", model="m"),),
+        items=ItemSource(),
+        general_suite="",
+        max_items=0,
+        few_shot=FewShotSpec(),
+        prompts=("projects/p/prompts/brief",),
+    )
+    scores = [
+        {"metric": "token_f1", "suite": "held_out", "candidate": name, "estimate": {"value": value}}
+        for name, value in (("b", 0.1), ("b+brief", 0.4), ("most frequent", 0.9))
+    ]
+    board = leaderboard([SimpleNamespace(spec=spec, findings={"scores": scores})], "token_f1", "held_out")
+    assert [(model, who) for model, who, _, _ in board] == [("m", "b+brief"), ("m", "b")]
