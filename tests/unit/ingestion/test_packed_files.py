@@ -115,6 +115,8 @@ ZEROS = bytes(8_000_000)
         gzip.compress(a_tar({"a": ZEROS})),
         a_zip({"a.gz": gzip.compress(ZEROS, 9)}),
     ],
+    # Else the bytes are the ids, with the second at which they were packed.
+    ids=["gzip", "zstandard", "zip", "zip-of-many", "tar-in-gzip", "gzip-in-zip"],
 )
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(FileUnreadable) as error:
@@ -132,7 +134,11 @@ def test_archives_in_archives_end_somewhere(tmp_path: Path) -> None:
         taken(tmp_path, a_zip({f"{n}": b"" for n in range(20)}), limits=Limits(members=10))
 
 
-@pytest.mark.parametrize("content", [gzip.compress(ROW)[:-10], a_zip({"a": ROW})[:-30], b"BZh9nonsense"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(ROW)[:-10], a_zip({"a": ROW})[:-30], b"BZh9nonsense"],
+    ids=["gzip", "zip", "bzip2"],
+)
 def test_a_broken_archive_is_unreadable(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(FileUnreadable) as error:
         taken(tmp_path, content)
