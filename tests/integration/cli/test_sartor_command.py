@@ -38,9 +38,11 @@ def sartor(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def begin(home: Path, *argv: str) -> subprocess.Popen[str]:
+    """As from a terminal: where the tests run in the background, their shell has them ignore Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "sartor_cli", *argv],
         env=environment(home), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -200,8 +200,8 @@ def data_of(consumer: KafkaConsumer, run: str, count: int) -> list[tuple[str, di
     def look() -> bool:
         for batch in consumer.poll(timeout_ms=200).values():
             for record in batch:
-                headers = {name: value.decode() for name, value in record.headers}
-                if headers["ce_sartorrun"] == run:
+                headers = {name: value.decode(errors="replace") for name, value in record.headers}
+                if headers.get("ce_sartorrun") == run:
                     found.append((headers["ce_type"].rpartition(".")[2], json.loads(record.value)))
         return len(found) >= count
 
