@@ -69,6 +69,8 @@ _GATE = """\
     few_shot: {{shots: [1], choices: [fixed], items: 2}}
     rules:
       - {{metric: loss, compared_to: base, at_most: 5.0}}
+      # What a model of random weights knows is chance: the verdict must not hang on it.
+      - {{suite: general, metric: choice_accuracy, compared_to: base, at_least: -1.0}}
 """
 _ENDPOINT = """\
   - name: {name}
