@@ -34,7 +34,7 @@ class Uploads:
         self.won.append(context.put_bytes(b"whole", "whole.bin").uri)
         return lambda tx: None
 
-    def kind(self, name: str = "work") -> JobKind:
+    def kind(self, name: str = "task") -> JobKind:
         return JobKind(
             name=name, entry=f"{WORK}:double", stage_in=self.stage_in, stage_out=self.stage_out,
             failed=lambda tx, job, reason, message: None, max_attempts=2,
@@ -42,7 +42,7 @@ class Uploads:
 
 
 def stored(platform: Platform, job_id: str) -> set[str]:
-    keys = platform.objects.list_keys(f"p/work/{job_id}/")
+    keys = platform.objects.list_keys(f"p/task/{job_id}/")
     return {platform.objects.uri(key) for key in keys}
 
 
@@ -78,7 +78,7 @@ def test_a_failed_job_leaves_nothing_but_what_a_row_names(platform: Platform) ->
 
     assert attempt_sweep.sweep(platform.runtime, named, -1) == 1
     assert stored(platform, done.id) == {uploads.begun[0]}
-    assert asked == [platform.objects.uri(f"p/work/{done.id}/")]
+    assert asked == [platform.objects.uri(f"p/task/{done.id}/")]
 
 
 def test_jobs_that_run_and_jobs_of_an_earlier_release_are_left_alone(platform: Platform) -> None:
@@ -87,7 +87,7 @@ def test_jobs_that_run_and_jobs_of_an_earlier_release_are_left_alone(platform: P
     platform.worker(uploads.kind())
     enqueue(platform, payload={"number": 1})
     done = in_state(platform, "SUCCEEDED")
-    running = platform.objects.put_bytes("p/work/other/1-abc/half.bin", b"half")
+    running = platform.objects.put_bytes("p/task/other/1-abc/half.bin", b"half")
     with platform.database.transaction() as tx:
         tx.connection.execute(text("UPDATE jobs SET winner_prefix = ''"))
         tx.connection.execute(
@@ -123,7 +123,7 @@ def test_an_attempt_that_loses_its_job_while_it_uploads_takes_it_back(platform: 
 
     uploads = Uploads(failures=0)
     kind = JobKind(
-        name="work", entry=f"{WORK}:double", stage_in=stage_in, stage_out=uploads.stage_out,
+        name="task", entry=f"{WORK}:double", stage_in=stage_in, stage_out=uploads.stage_out,
         failed=lambda tx, job, reason, message: None,
     )  # fmt: skip
     worker = platform.worker(kind)

@@ -57,7 +57,7 @@ class Outcomes:
 
     def kind(self, entry: str, **changes: Any) -> JobKind:
         kind = JobKind(
-            name="work",
+            name="task",
             entry=f"{WORK}:{entry}",
             stage_in=self.stage_in,
             stage_out=self.stage_out,
@@ -75,7 +75,7 @@ def outcomes(tmp_path: Path) -> Outcomes:
 
 def enqueue(platform: Platform, resource: str = "projects/p/things/t", **values: Any) -> str:
     with platform.database.transaction() as tx:
-        return tx.enqueue("work", resource=resource, **{"project": "p", **values})
+        return tx.enqueue("task", resource=resource, **{"project": "p", **values})
 
 
 def job(platform: Platform, resource: str = "projects/p/things/t") -> Job:
@@ -92,7 +92,7 @@ def in_state(platform: Platform, state: str, resource: str = "projects/p/things/
 
 def claim(platform: Platform, seconds: float = 30.0) -> job_leases.Lease | None:
     with platform.database.transaction() as tx:
-        return job_leases.claim(tx, {"work": seconds}, owner="test")
+        return job_leases.claim(tx, {"task": seconds}, owner="test")
 
 
 def test_a_job_runs_in_a_child_and_its_result_is_accepted_once(
@@ -303,7 +303,7 @@ def test_ten_thousand_queued_jobs_delay_no_other_project(platform: Platform) -> 
         tx.connection.execute(
             text(
                 "INSERT INTO jobs (id, kind, resource, project, run, generation, revision, parent, payload,"
-                " priority, requirements, traceparent, state, create_time) SELECT 'j' || n, 'work', 'a' || n,"
+                " priority, requirements, traceparent, state, create_time) SELECT 'j' || n, 'task', 'a' || n,"
                 " 'a', '', 0, 0, '', '{}', 0, '{}', '', 'QUEUED', now() - interval '1 day'"
                 " FROM generate_series(1, 10000) n"
             )
@@ -312,7 +312,7 @@ def test_ten_thousand_queued_jobs_delay_no_other_project(platform: Platform) -> 
     for name in ("b0", "b1", "c0"):
         enqueue(platform, name, project=name[0])
     with platform.database.transaction() as tx:
-        values = {"kinds": ["work"], "devices": ["cpu"], "token": "t", "owner": "o", "lease_seconds": 1}
+        values = {"kinds": ["task"], "devices": ["cpu"], "token": "t", "owner": "o", "lease_seconds": 1}
         plan = tx.connection.execute(
             text(f"EXPLAIN (ANALYZE, FORMAT JSON) {job_leases._CLAIM.text}"), values
         ).scalar_one()
@@ -372,9 +372,9 @@ def test_the_jobs_of_a_killed_worker_are_taken_over_before_their_leases_end(
     for name, owner in owners.items():
         enqueue(platform, name)
         with platform.database.transaction() as tx:
-            assert job_leases.claim(tx, {"work": 600.0}, owner=owner)
+            assert job_leases.claim(tx, {"task": 600.0}, owner=owner)
     with platform.database.transaction() as tx:
-        assert job_leases.release_dead(tx, ["work"]) == 0
+        assert job_leases.release_dead(tx, ["task"]) == 0
     dead.kill()
     dead.wait()
     outcomes.go.touch()
@@ -418,7 +418,7 @@ def test_objects_are_fetched_once_verified_and_put_under_the_attempt(
     enqueue(platform, "second")
     second = in_state(platform, "SUCCEEDED", "second")
     assert seen == [b"data", b"data"]
-    assert f"/p/work/{second.id}/1-" in put[1]
+    assert f"/p/task/{second.id}/1-" in put[1]
     assert put[1].endswith("/copy.bin")
 
 
