@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sartor_platform import log, metrics
+from sartor_platform.consumer_progress import Progress
 from sartor_platform.record_reading import read_any_header
 from sartor_platform.settings import PlatformSettings
 from sartor_platform.topics import Topic, Topics, client_settings
@@ -45,6 +46,7 @@ class ConsumerClient:
         self._held: set[Any] = set()
         self._read_to: dict[Any, int] = {}
         self._membership = _Membership()
+        self._progress = Progress()
 
     def is_strict(self, topic: str) -> bool:
         """Whether an unknown event type is an error in this topic."""
@@ -58,7 +60,8 @@ class ConsumerClient:
         """New records by partition, and the partitions taken away since (drop what is held of them first).
 
         Raises:
-            KafkaError: close and poll again; also where a join has not ended within 20 s.
+            KafkaError: close and poll again; also where a join has not ended within 20 s, or where nothing
+                is read though there is more.
         """
         rewound = self._ask_topics()
         if not self._strict:
@@ -71,6 +74,7 @@ class ConsumerClient:
         for key in rewound:
             records.pop(key, None)
         self._held -= gone
+        self._progress.check(self._client, self._held)
         self._read_to.update((key, held[-1].offset + 1) for key, held in records.items())
         self._show_lag()
         return records, gone | rewound

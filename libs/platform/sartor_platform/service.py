@@ -8,12 +8,13 @@ unknown type goes to `<topic>.dlq` with the reason UNKNOWN_EVENT_TYPE.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sartor_platform import fault_points, log, settings
 from sartor_platform.attempt_sweep import NamedObjects, nothing_named
@@ -73,10 +74,22 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     log.configure(definition.name, role, level=configured.log_level, as_json=configured.log_json)
     fault_points.arm(configured.fault_points, f"{definition.name}-{role}")
     try:
-        return _run(definition, role, configured)
+        status = _run(definition, role, configured)
     except SartorError as error:
         log.get().error("process.cannot_start", error=error.message, reason=error.reason)
         return CANNOT_START
+    return _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process now: all that must end has ended.
+
+    The interpreter's own way out stops every thread first and then runs the finalizers of clients that wait
+    for their threads: it can hang with nobody left to notice.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _run(definition: ServiceDefinition, role: str, configured: PlatformSettings) -> int:

@@ -41,6 +41,7 @@ from sartor_platform.grpc_client import channel
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.conftest import Servers
+from tests.ending import end
 
 T = TypeVar("T")
 WAIT_SECONDS = 60.0
@@ -322,10 +323,7 @@ def running(stack: Servers, folder: Path, settings: Mapping[str, str]) -> Iterat
             yield Curation(stack, folder, client, producer, objects, processes[1].pid)
         producer.close()
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(30)
+        end(processes)
         for log in logs:
             if log.exists():
                 lines = [line for line in log.read_text().splitlines() if '"event": "grpc.call"' not in line]

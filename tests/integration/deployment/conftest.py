@@ -41,6 +41,7 @@ from sartor_local import probes
 from sartor_platform.grpc_client import channel
 
 from tests.conftest import Servers
+from tests.ending import end
 from tests.tiny_model import make_tiny_model
 
 T = TypeVar("T")
@@ -132,10 +133,7 @@ class Deployment:
 
     def stop(self, *roles: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End these roles."""
-        for role in roles:
-            self.processes[role].send_signal(how)
-        for role in roles:
-            self.processes.pop(role).wait(30)
+        end([self.processes.pop(role) for role in roles], how)
 
     # --- what training and evaluation do ---
 

@@ -44,6 +44,7 @@ from sartor_platform.errors import SartorError
 from sartor_platform.grpc_client import call_errors, channel
 
 from tests.conftest import Servers
+from tests.ending import end
 from tests.tiny_model import make_tiny_model
 from tests.unit.evaluation.curated import write_curated
 
@@ -347,10 +348,7 @@ def evaluation(
             yield EvaluationUnderTest(fresh_stack, client, producer, objects, stored, folder, service_port)
         producer.close()
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(30)
+        end(processes)
         for log in (log for log in (server_log, worker_log) if log.exists()):
             lines = [line for line in log.read_text().splitlines() if '"event": "grpc.call"' not in line]
             print(f"--- {log.name}", *lines[-100:], sep="\n")

@@ -31,6 +31,7 @@ from sartor_datasets.snapshots import read_snapshot
 from sartor_platform.grpc_client import channel
 
 from tests.conftest import Servers
+from tests.ending import end
 
 T = TypeVar("T")
 WAIT_SECONDS = 60.0
@@ -307,10 +308,7 @@ def ingestion(fresh_stack: Servers, tmp_path_factory: pytest.TempPathFactory) ->
             yield Ingestion(fresh_stack, target, folder, client, producer, objects, logs)
         producer.close()
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(30)
+        end(processes)
         for log in (server_log, worker_log):
             lines = [line for line in log.read_text().splitlines() if '"event": "grpc.call"' not in line]
             print(f"--- {log.name}", *lines[-100:], sep="\n")

@@ -1,0 +1,25 @@
+"""How tests end the processes that they started: none may live on and take the events of what follows."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterable
+
+_LIMIT_SECONDS = 30.0
+
+
+def end(processes: Iterable[subprocess.Popen[bytes]], how: signal.Signals = signal.SIGTERM) -> None:
+    """Send all of them the signal and wait; one that outlives the limit is killed, and that is a failure."""
+    ending = [process for process in processes if process.poll() is None]
+    for process in ending:
+        process.send_signal(how)
+    late = []
+    for process in ending:
+        try:
+            process.wait(_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            late.append(process.args)
+            process.kill()
+            process.wait()
+    assert not late, f"these did not end within {_LIMIT_SECONDS:g} s: {late}"
