@@ -31,10 +31,10 @@ demo: setup ## From data events to a tailored model that answers, on this machin
 	@$(BIN)/sartor demo
 
 # Your own servers have one Kafka: two processes of tests would share its consumer groups.
-TEST_PROCESSES ?= $(if $(SARTOR_DATABASE_URL)$(SARTOR_KAFKA_BOOTSTRAP_SERVERS)$(SARTOR_S3_ENDPOINT),0,2)
+TEST_PROCESSES ?= $(if $(SARTOR_DATABASE_URL)$(SARTOR_KAFKA_BOOTSTRAP_SERVERS)$(SARTOR_S3_ENDPOINT),0,3)
 
 test: setup ## Runs the tests against the real embedded servers
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 up: setup ## Starts the embedded stack and the five services
 	@$(BIN)/sartor up

@@ -25,7 +25,7 @@ from benchmarks.curation_memory import corpus_in_bounded_memory
 from benchmarks.results import report
 
 DOCUMENTS = 200_000
-FILTERED = 100_000
+FILTERED = 50_000
 SAMPLE = 10_000
 MEGABYTES = 2000
 WORKERS = min(2, os.cpu_count() or 1)

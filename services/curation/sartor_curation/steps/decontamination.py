@@ -37,7 +37,8 @@ def drop_contaminated(batch: pa.RecordBatch, known: EvaluationTexts) -> Outcome:
             found = owner[low:high]
             suite = known.names[int(found[found >= 0][0])]
             long = len(rows.question(row).split()) >= WORDS or shingles is written
-            what = f"{count} runs of {WORDS} words are" if long else "its question is"
+            runs = f"{count} runs of {WORDS} words are" if count > 1 else f"a run of {WORDS} words is"
+            what = runs if long else "its question is"
             dropped.append(Dropped(row, Reason.CONTAMINATED, f"{what} in {suite}"))
             by_suite[suite] += 1
             if len(examples) < _EXAMPLES:
