@@ -7,8 +7,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from sartor_platform.orphans import end_with
 
 from sartor_curation.index import write_batch
 from sartor_curation.steps.batches import concatenated, items
@@ -87,7 +86,7 @@ class Processes:
     def _opened(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.count, context, _end_with, (os.getpid(),))
+            self._pool = ProcessPoolExecutor(self.count, context, end_with, (os.getpid(),))
         return self._pool
 
     def _end(self) -> None:
@@ -99,17 +98,6 @@ class Processes:
 def _import_steps() -> None:
     """What tasks need, while there are none yet."""
     importlib.import_module("sartor_curation.shard_work")
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended: one that was killed cannot say goodbye."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)

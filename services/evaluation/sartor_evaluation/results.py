@@ -56,7 +56,10 @@ def rows(answered: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> list[dict[s
     return sorted(found, key=lambda row: (row["score"], -row["loss"], row["item_id"]))
 
 
-def row_of(suite: str, candidate: str, outcome: Outcome) -> dict[str, Any]:
+def row_of(
+    suite: str, candidate: str, outcome: Outcome, scores: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """One row of RESULT_SCHEMA; `scores` are its metrics where they are known already."""
     item = outcome.item
     return {
         "suite": suite,
@@ -71,7 +74,7 @@ def row_of(suite: str, candidate: str, outcome: Outcome) -> dict[str, Any]:
         "loss_sum": outcome.loss_sum,
         "loss_tokens": outcome.loss_tokens,
         "score": item_score(outcome),
-        "metrics": item_metrics(outcome),
+        "metrics": item_metrics(outcome) if scores is None else dict(scores),
         "slices": item_slices(item),
         "cluster": item.cluster,
         "failure": outcome.failure,

@@ -4,6 +4,7 @@ What is kept is each metric's sums in random groups of clusters (see statistics.
 """
 
 import heapq
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,21 +19,21 @@ from sartor_platform.worker import Report as Progress
 
 from sartor_evaluation.estimates import Estimate
 from sartor_evaluation.findings import ComparisonLine, ScoreLine, worded
-from sartor_evaluation.items import HELD_OUT, Item, Outcome
-from sartor_evaluation.metrics.catalogue import MetricInfo, metrics
+from sartor_evaluation.items import HELD_OUT, Item
+from sartor_evaluation.metrics.catalogue import metrics
 from sartor_evaluation.metrics.compute import sums_of
 from sartor_evaluation.metrics.sums import Array
 from sartor_evaluation.outputs import write_report
 from sartor_evaluation.report import SCHEMA_VERSION, comparison_json, metrics_json, score_json
-from sartor_evaluation.results import RESULT_SCHEMA, json_line, row_of, table_of
+from sartor_evaluation.results import RESULT_SCHEMA
 from sartor_evaluation.statistics import (
     MOST_GROUPS,
     Resamples,
     difference_of_sums,
     estimate_of_sums,
-    group_of,
     resample_groups,
 )
+from sartor_evaluation.stream_scoring import Part, ScoredPart, score_parts
 from sartor_evaluation.suites import UnusableItems, client_item, json_lines, labels_of
 from sartor_evaluation.supplied import AnswersOnDisk, SuppliedAnswers
 
@@ -40,6 +41,8 @@ STREAMED_FROM = 20_000
 """Fewer items are evaluated at once, with slices and exact clusters."""
 _CHUNK = 2_000
 _LISTED = 20_000
+_WORTH_PROCESSES = 16_000_000
+"""Bytes of items."""
 
 
 def is_stream(task: Mapping[str, Any]) -> bool:
@@ -66,20 +69,21 @@ def evaluate_stream(task: Mapping[str, Any], folder: Path, report: Progress) -> 
             opened = AnswersOnDisk(SuppliedAnswers(model["name"], Path(model["answers"])), folder / "models")
             stack.callback(opened.close)
             candidates[value["id"]] = opened
-        sums = _Sums(list(candidates), task.get("metrics", ()))
+        sums = _Sums(list(candidates))
         worst = _Worst(_LISTED)
         writer = stack.enter_context(
             pq.ParquetWriter(folder / "results.parquet", RESULT_SCHEMA, compression="zstd")
         )
         read = 0
-        for items, end in _chunks(Path(task["items"]), folder / "models"):
-            outcomes = {name: [opened.outcome(item) for item in items] for name, opened in candidates.items()}
-            sums.add(items, outcomes)
-            rows = [row_of(HELD_OUT, name, one) for name, found in outcomes.items() for one in found]
-            writer.write_table(table_of(rows))
-            worst.add(rows)
-            read += len(items)
-            report(0.98 * end / size, stage="scoring answers", items=float(read))
+        asked = _parts(Path(task["items"]), folder / "models", candidates)
+        scored = score_parts(asked, task.get("metrics", ()), _processes(size))
+        stack.callback(scored.close)
+        for part in scored:
+            sums.add(part)
+            writer.write_table(part.table)
+            worst.add(part.lines)
+            read += part.items
+            report(0.98 * part.end / size, stage="scoring answers", items=float(read))
     worst.write(folder / "results.jsonl")
     made = _report(task, sums, read, time.monotonic() - started)
     return {
@@ -88,6 +92,17 @@ def evaluate_stream(task: Mapping[str, Any], folder: Path, report: Progress) -> 
         "item_results": str(folder / "results.jsonl"),
         "reference_outputs": "",
     }
+
+
+def _processes(size: int) -> int:
+    """How many score: one where the others would hardly be up before it is done."""
+    return 1 if size < _WORTH_PROCESSES else len(os.sched_getaffinity(0))
+
+
+def _parts(path: Path, folder: Path, candidates: Mapping[str, AnswersOnDisk]) -> Iterator[Part]:
+    for items, end in _chunks(path, folder):
+        outcomes = {name: [opened.outcome(item) for item in items] for name, opened in candidates.items()}
+        yield Part(items, outcomes, end)
 
 
 def _chunks(path: Path, folder: Path) -> Iterator[tuple[list[Item], int]]:
@@ -120,52 +135,38 @@ def _chunks(path: Path, folder: Path) -> Iterator[tuple[list[Item], int]]:
 class _Sums:
     """Each metric's sums by group: of each candidate, and of each pair over the items that both answered."""
 
-    def __init__(self, names: Sequence[str], wanted: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._infos = [
-            info
-            for info in metrics().values()
-            if (info.name in wanted if wanted else not info.extra) and info.name != "macro_f1"
-        ]
         self._single: dict[tuple[str, str], Array] = {}
         self._pairs: dict[tuple[str, str, str], tuple[Array, Array]] = {}
         self._items: dict[tuple[str, ...], int] = {}
         self._plain: dict[tuple[str, str], bool] = {}
         self.failed = dict.fromkeys(names, 0)
 
-    def add(self, items: Sequence[Item], outcomes: Mapping[str, Sequence[Outcome]]) -> None:
+    def add(self, part: ScoredPart) -> None:
         """Add what all candidates made of some items."""
-        groups = np.array([group_of(item.cluster) for item in items], dtype=np.int64)
-        for name, found in outcomes.items():
-            self.failed[name] += sum(bool(outcome.failure) for outcome in found)
-        for info in self._infos:
-            rows = {name: self._rows(info, found) for name, found in outcomes.items()}
-            for name, (applies, values) in rows.items():
-                self._add_single(info, name, groups[applies], values)
-            for place, name in enumerate(self._names):
-                for base in self._names[:place]:
-                    self._add_pair(info, (name, base), groups, rows[name], rows[base])
+        for name, count in part.failed.items():
+            self.failed[name] += count
+        for (metric, name), (applies, values) in part.sums.items():
+            self._add_single(metric, name, part.groups[applies], values)
+            for base in self._names[: self._names.index(name)]:
+                if (metric, base) in part.sums:
+                    ours, theirs = part.sums[metric, name], part.sums[metric, base]
+                    self._add_pair(metric, (name, base), part.groups, ours, theirs)
 
-    def _rows(self, info: MetricInfo, found: Sequence[Outcome]) -> tuple[Any, Array]:
-        applies = np.array([info.applies(outcome) for outcome in found], dtype=bool)
-        some = [outcome for outcome, yes in zip(found, applies, strict=True) if yes]
-        return applies, sums_of(info).rows(some) if some else np.zeros((0, 0))
-
-    def _add_single(self, info: MetricInfo, name: str, groups: Any, values: Array) -> None:
-        if not len(values):
-            return
-        key = (info.name, name)
+    def _add_single(self, metric: str, name: str, groups: Any, values: Array) -> None:
+        key = (metric, name)
         held = self._single.setdefault(key, np.zeros((MOST_GROUPS, values.shape[1])))
         np.add.at(held, groups, values)
         self._items[key] = self._items.get(key, 0) + len(values)
         self._plain[key] = self._plain.get(key, True) and bool(np.isin(values, (0.0, 1.0)).all())
 
-    def _add_pair(self, info: MetricInfo, pair: tuple[str, str], groups: Any, ours: Any, theirs: Any) -> None:
+    def _add_pair(self, metric: str, pair: tuple[str, str], groups: Any, ours: Any, theirs: Any) -> None:
         both = ours[0] & theirs[0]
         if not both.any():
             return
         mine, other = ours[1][both[ours[0]]], theirs[1][both[theirs[0]]]
-        key = (info.name, *pair)
+        key = (metric, *pair)
         empty = (np.zeros((MOST_GROUPS, mine.shape[1])), np.zeros((MOST_GROUPS, mine.shape[1])))
         held = self._pairs.setdefault(key, empty)
         np.add.at(held[0], groups[both], mine)
@@ -201,14 +202,15 @@ class _Worst:
         self._heap: list[tuple[float, int, str]] = []
         self._count = 0
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        for row in rows:
+    def add(self, lines: Sequence[tuple[float, str]]) -> None:
+        """Scores and JSON lines."""
+        for score, line in lines:
             self._count += 1
-            entry = (-row["score"], -self._count, "")
+            entry = (-score, -self._count, line)
             if len(self._heap) < self._most:
-                heapq.heappush(self._heap, (*entry[:2], json_line(row)))
+                heapq.heappush(self._heap, entry)
             elif entry > self._heap[0]:
-                heapq.heapreplace(self._heap, (*entry[:2], json_line(row)))
+                heapq.heapreplace(self._heap, entry)
 
     def write(self, path: Path) -> None:
         """JSON lines, the worst first."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 from sartor_evaluation import stream
@@ -119,6 +120,22 @@ def test_a_stream_finds_what_holding_everything_finds(tmp_path, monkeypatch):
     scores = [json.loads(line)["score"] for line in lines]
     assert scores == sorted(scores)
     assert len(lines) == 2 * len(items)
+
+
+def test_helper_processes_find_what_one_process_finds(tmp_path, monkeypatch):
+    """However many score; the order of the results too."""
+    items, good, poor = _data(300)
+    monkeypatch.setattr(stream, "STREAMED_FROM", 100)
+    monkeypatch.setattr(stream, "_CHUNK", 64)
+    made = {}
+    for processes in (1, 2):
+        monkeypatch.setattr(stream, "_processes", lambda size, count=processes: count)
+        folder = tmp_path / str(processes)
+        made[processes] = evaluate(_task(folder, items, good, poor, metrics=["bleu"]), folder, _report)
+    alone, together = made.values()
+    assert together["findings"] == alone["findings"]
+    listed = [Path(one["item_results"]).read_text("utf-8") for one in (alone, together)]
+    assert listed[0] == listed[1]
 
 
 def test_a_stream_holds_a_bounded_number_of_items(tmp_path, monkeypatch):

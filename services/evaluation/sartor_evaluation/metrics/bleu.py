@@ -1,7 +1,7 @@
 """BLEU (Papineni et al. 2002) as sacrebleu computes it, over all answers together."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
@@ -13,16 +13,21 @@ _ORDER = 4
 
 
 @cache
-def _scorer(effective_order: bool) -> BLEU:
-    return BLEU(effective_order=effective_order)
+def _scorer() -> BLEU:
+    return BLEU()
+
+
+@lru_cache(maxsize=4096)
+def _counts(answer: str, reference: str) -> tuple[list[int], list[int], int, int]:
+    """Matching n-grams, n-grams (n = 1 to 4), length of the answer and of the reference."""
+    found = _scorer().corpus_score([answer], [[reference]])
+    return found.counts, found.totals, found.sys_len, found.ref_len
 
 
 def _rows(outcomes: Sequence[Outcome]) -> Array:
-    """[outcomes, 10]: matching n-grams, n-grams (n = 1 to 4), length of the answer and of the reference."""
-    rows = []
-    for outcome in outcomes:
-        found = _scorer(False).corpus_score([outcome.answer or ""], [[outcome.item.reference]])
-        rows.append([*found.counts, *found.totals, found.sys_len, found.ref_len])
+    """[outcomes, 10]: what _counts finds."""
+    found = (_counts(outcome.answer or "", outcome.item.reference) for outcome in outcomes)
+    rows = [[*matching, *grams, length, wanted] for matching, grams, length, wanted in found]
     return np.array(rows, dtype=np.float64).reshape(-1, 2 * _ORDER + 2)
 
 
@@ -43,7 +48,9 @@ def bleu(sums: Array) -> Array:
 
 
 def _sentence(outcome: Outcome) -> float:
-    return float(_scorer(True).sentence_score(outcome.answer or "", [outcome.item.reference]).score)
+    matching, grams, length, wanted = _counts(outcome.answer or "", outcome.item.reference)
+    found = BLEU.compute_bleu(matching, grams, length, wanted, "exp", effective_order=True)
+    return float(found.score)
 
 
 METRICS: dict[str, MetricSums] = {"bleu": MetricSums(_rows, bleu, _sentence)}

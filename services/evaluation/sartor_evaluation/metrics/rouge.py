@@ -1,6 +1,6 @@
 """ROUGE (Lin 2004) by rouge-score, as F-measures: words, word pairs, and the longest common subsequence."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 from rouge_score.rouge_scorer import RougeScorer
 
@@ -18,13 +18,19 @@ class _AnyLanguageWords:
 
 
 @cache
-def _scorer(kind: str) -> RougeScorer:
-    return RougeScorer([kind], tokenizer=_AnyLanguageWords())
+def _scorer() -> RougeScorer:
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_AnyLanguageWords())
+
+
+@lru_cache(maxsize=4096)
+def _scores(answer: str, reference: str) -> dict[str, float]:
+    """All three at once: they share the words, and whoever asks for one asks for the others soon."""
+    return {kind: found.fmeasure for kind, found in _scorer().score(reference, answer).items()}
 
 
 def rouge(kind: str, answer: str, reference: str) -> float:
     """F-measure, 0 to 1. `kind` as in rouge-score: rouge1, rouge2 or rougeL."""
-    return float(_scorer(kind).score(reference, answer)[kind].fmeasure)
+    return float(_scores(answer, reference)[kind])
 
 
 def rouge_l(answer: str, reference: str) -> float:

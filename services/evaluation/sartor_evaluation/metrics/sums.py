@@ -23,11 +23,13 @@ class MetricSums:
     rows: outcomes -> float64 [outcomes, k], one row of statistics each.
     value: float64 [..., k] sums -> float64 [...]; NaN where it is undefined (nothing to divide by).
     per_item: what one outcome scores alone, to find the worst; None where that has no meaning.
+    is_mean: the metric is the mean of per_item: its rows are (score, 1).
     """
 
     rows: Callable[[Sequence[Outcome]], Array]
     value: Callable[[Array], Array]
     per_item: Callable[[Outcome], float] | None
+    is_mean: bool = False
 
 
 def mean_of(score: Callable[[Outcome], float]) -> MetricSums:
@@ -36,7 +38,7 @@ def mean_of(score: Callable[[Outcome], float]) -> MetricSums:
     def rows(outcomes: Sequence[Outcome]) -> Array:
         return np.array([(score(outcome), 1.0) for outcome in outcomes], dtype=np.float64).reshape(-1, 2)
 
-    return MetricSums(rows, ratio, score)
+    return MetricSums(rows, ratio, score, is_mean=True)
 
 
 def ratio(sums: Array) -> Array:
