@@ -142,7 +142,8 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
             found, token = datasets.list_datasets(
                 connection, request.parent, request.page_size, request.page_token
             )
-        shown = [service_messages.dataset_message(dataset) for dataset in found]
+            stopping = contracts.stopped(connection, [dataset.name for dataset in found])
+        shown = [service_messages.dataset_message(each, stopping.get(each.name, ())) for each in found]
         return messages.ListDatasetsResponse(datasets=shown, next_page_token=token)
 
     def UploadRecords(self, request_iterator: Iterator[Any], context: Any) -> Import:
@@ -273,9 +274,8 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         found = datasets.find(connection, name)
         if found is None:
             raise resources.dataset_not_found(name)
-        dataset_id = datasets.id_of(connection, name)
-        stopping = contracts.stopped_by(connection, dataset_id) if dataset_id is not None else []
-        return service_messages.dataset_message(found, stopping)
+        stopping = contracts.stopped(connection, [name])
+        return service_messages.dataset_message(found, stopping.get(name, ()))
 
 
 def _rejected_of(connection: Connection, parent: str) -> ColumnElement[bool]:

@@ -56,6 +56,8 @@ def test_a_contract_may_stop_snapshots_until_somebody_accepts(ingestion: Ingesti
     ingestion.records(source, {"id": 3, "text": "c", "label": "bad"}, ROWS[2], ROWS[2])
     ingestion.pending(unique_name, 2)  # full, and yet not sealed
     assert ingestion.dataset(unique_name).stopped_by == [source]
+    listed = messages.ListDatasetsRequest(parent=f"projects/{unique_name}")
+    assert ingestion.client.ListDatasets(listed).datasets[0].stopped_by == [source]
     name = f"projects/{unique_name}/datasets/d"
     with pytest.raises(FailedPrecondition) as error, call_errors():
         ingestion.client.RequestSnapshot(messages.RequestSnapshotRequest(dataset=name))

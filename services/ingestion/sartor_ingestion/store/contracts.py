@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor_platform.transaction import Transaction
@@ -64,6 +64,15 @@ def stopped_by(connection: Connection, dataset_id: int) -> list[str]:
     """The sources of a dataset whose contract stops its snapshots now."""
     query = text(f"SELECT s.name FROM sources s WHERE s.dataset_id = :id AND {STOPPED} ORDER BY s.name")  # noqa: S608
     return list(connection.execute(query, {"id": dataset_id}).scalars())
+
+
+def stopped(connection: Connection, datasets: Sequence[str]) -> dict[str, list[str]]:
+    """Of these datasets by name, the sources whose contract stops their snapshots now."""
+    query = text(
+        "SELECT d.name, array_agg(s.name ORDER BY s.name) FROM sources s"  # noqa: S608
+        f" JOIN datasets d ON d.id = s.dataset_id WHERE d.name = ANY(:names) AND {STOPPED} GROUP BY d.name"
+    )
+    return {name: list(sources) for name, sources in connection.execute(query, {"names": list(datasets)})}
 
 
 def start_over(tx: Transaction, dataset_id: int) -> None:
