@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sartor.curation.v1.curation_events_pb2 import CurationSucceeded
 from sartor.deployment.v1.deployment_events_pb2 import RetrainingRequested
+from sartor.evaluation.v1.evaluation_events_pb2 import ModelVersionApproved, ModelVersionRejected
 from sartor_datasets.manifests import ObjectReference
 from sartor_datasets.strict_json import ManifestInvalid
 from sartor_platform.errors import InvalidArgument
@@ -14,10 +15,18 @@ from sartor_platform.inbox import BatchHandler, Handler
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 
-from sartor_training.resources import CURATION, CURATION_POLICY, MODEL_VERSION, TRAINING_PLAN, Curation
-from sartor_training.usecases import training_jobs
+from sartor_training.resources import (
+    CURATION,
+    CURATION_POLICY,
+    MODEL_VERSION,
+    TRAINING_PLAN,
+    Curation,
+    RuleOutcome,
+    Verdict,
+)
+from sartor_training.usecases import model_cards, training_jobs
 
-TOPICS = ("sartor.curation.v1", "sartor.deployment.v1")
+TOPICS = ("sartor.curation.v1", "sartor.deployment.v1", "sartor.evaluation.v1")
 
 
 def topics(_runtime: Runtime) -> Sequence[str]:
@@ -30,6 +39,8 @@ def handlers(_runtime: Runtime) -> Mapping[str, Handler | BatchHandler]:
     return {
         CurationSucceeded.DESCRIPTOR.full_name: curation_succeeded,
         RetrainingRequested.DESCRIPTOR.full_name: retraining_requested,
+        ModelVersionApproved.DESCRIPTOR.full_name: version_judged,
+        ModelVersionRejected.DESCRIPTOR.full_name: version_judged,
     }
 
 
@@ -53,6 +64,14 @@ def curation_succeeded(tx: Transaction, event: Event) -> None:
         run=event.run,
     )
     training_jobs.curation_succeeded(tx, curation, run=event.run, generation=event.generation)
+
+
+def version_judged(tx: Transaction, event: Event) -> None:
+    """ModelVersionApproved or ModelVersionRejected: the model card says so."""
+    told: ModelVersionApproved | ModelVersionRejected = event.message
+    rules = tuple(RuleOutcome(rule.passed, rule.explanation) for rule in told.verdict.rules)
+    verdict = Verdict(told.gate, told.evaluation, told.verdict.passed, rules)
+    model_cards.version_judged(tx, told.model_version, verdict)
 
 
 def retraining_requested(tx: Transaction, event: Event) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor_datasets.manifests import BaseModelManifest, CuratedManifest, ModelVersionManifest
 
+from sartor_training.resources import Verdict
+
+_GATES = "## Gates"
 _ADAPTERS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "qlora": "LoRA"}
 _METHODS = {
     "sft": "supervised fine-tuning",
@@ -73,12 +76,24 @@ def model_card(version: ModelVersionManifest, base: BaseModelManifest, data: Cur
     lines += _table("Results of training", {
         label: _number(version.metrics[key]) for key, label in _SHOWN if key in version.metrics
     })  # fmt: skip
-    lines += ["How good it is compared with its base model is what its evaluation says, not this card.", ""]
+    lines += ["How good it is compared with its base model is what its gates say, below, once they have.", ""]
     lines += _table(
         "Data", {file.split: f"{file.records} records, {file.tokens} tokens" for file in data.files}
     )
     lines += _table("Recipe", {name: f"`{value}`" for name, value in version.recipe.items()})
     lines += _table("Library versions", dict(version.library_versions))
+    return "\n".join(lines)
+
+
+def with_verdicts(card: str, verdicts: Sequence[Verdict]) -> str:
+    """The card with what each gate said at its end, in place of what it said before."""
+    head = card.partition(f"\n{_GATES}\n")[0].rstrip("\n")
+    lines = [head, "", _GATES, ""]
+    for verdict in verdicts:
+        said = "Passed" if verdict.passed else "Stopped"
+        lines += [f"{said} by `{verdict.gate}` in `{verdict.evaluation}`:", ""]
+        lines += [f"- {'passed' if rule.passed else 'failed'}: {rule.words}" for rule in verdict.rules]
+        lines.append("")
     return "\n".join(lines)
 
 

@@ -123,6 +123,24 @@ class Model:
     create_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RuleOutcome:
+    """One rule of a gate: whether it passed, and its numbers in words."""
+
+    passed: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate said of a model version."""
+
+    gate: str
+    evaluation: str
+    passed: bool
+    rules: tuple[RuleOutcome, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One trained model."""

@@ -89,22 +89,7 @@ class Training:
                 uri=manifest.uri, sha256=manifest.sha256, size_bytes=manifest.size_bytes
             ),
         )
-        return Event(
-            id=uuid.uuid4().hex,
-            source="/sartor/curation",
-            type=told.DESCRIPTOR.full_name,
-            subject=name,
-            time=datetime.now(UTC),
-            run=f"run-{project}",
-            generation=7,
-            traceparent="",
-            topic="sartor.curation.v1",
-            partition=0,
-            offset=0,
-            headers={},
-            data=b"",
-            message=told,
-        )
+        return event_of(told, subject=name, project=project)
 
     def handle(self, event: Event) -> None:
         """What the consumer does with an event."""
@@ -143,6 +128,27 @@ class Training:
         """The rows of a query."""
         with self.runtime.database.read() as connection:
             return list(connection.execute(text(query), values))
+
+
+def event_of(told: Any, *, subject: str, project: str) -> Event:
+    """A message of another service as the consumer hands it on."""
+    service = type(told).DESCRIPTOR.full_name.split(".")[1]
+    return Event(
+        id=uuid.uuid4().hex,
+        source=f"/sartor/{service}",
+        type=told.DESCRIPTOR.full_name,
+        subject=subject,
+        time=datetime.now(UTC),
+        run=f"run-{project}",
+        generation=7,
+        traceparent="",
+        topic=f"sartor.{service}.v1",
+        partition=0,
+        offset=0,
+        headers={},
+        data=b"",
+        message=told,
+    )
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 60, pause: float = 0.05) -> Any:

@@ -9,14 +9,17 @@ from typing import Any
 import psutil
 import pytest
 from sartor.common.v1 import job_status_pb2
+from sartor.evaluation.v1.evaluation_events_pb2 import ModelVersionApproved, ModelVersionRejected
+from sartor.evaluation.v1.evaluation_pb2 import RuleResult, Verdict
 from sartor.training.v1 import training_job_pb2, training_plan_pb2
 from sartor.training.v1 import training_service_pb2 as messages
 from sartor.training.v1.training_events_pb2 import ModelVersionCreated, TrainingJobFailed
 from sartor_datasets.manifests import ModelVersionManifest, ObjectReference
 from sartor_platform.errors import FailedPrecondition, InvalidArgument, NotFound
 from sartor_platform.grpc_client import call_errors
+from sartor_training.usecases import model_cards
 
-from tests.integration.training.conftest import Training, until
+from tests.integration.training.conftest import Training, event_of, until
 
 
 def _train(training: Training, project: str, folder: Path, **recipe: Any) -> training_job_pb2.TrainingJob:
@@ -59,6 +62,39 @@ def test_a_curation_becomes_a_model_version(training: Training, unique_name: str
     assert told.base_model_manifest.uri
     assert told.curated_manifest.uri
     assert done.job.progress.figures["tokens_per_second"] > 0
+    _check_card_after_gates(training, version.name)
+
+
+def _check_card_after_gates(training: Training, version: str) -> None:
+    """The card lists each rule with its numbers; a gate's later word replaces its earlier one."""
+    project = version.split("/")[1]
+
+    def judged(told: type[ModelVersionApproved | ModelVersionRejected], words: str) -> str:
+        verdict = Verdict(
+            passed=told is ModelVersionApproved,
+            rules=[RuleResult(passed=told is ModelVersionApproved, explanation=words)],
+        )
+        evaluation = f"projects/{project}/evaluations/{told.__name__.lower()}"
+        message = told(
+            model_version=version,
+            gate=f"projects/{project}/gates/support",
+            evaluation=evaluation,
+            verdict=verdict,
+        )
+        training.handle(event_of(message, subject=version, project=project))
+        model_cards.rewrite(training.runtime)
+        found = training.api.GetModelVersion(messages.GetModelVersionRequest(name=version)).model_card
+        reference = ObjectReference(found.uri, found.sha256, found.size_bytes)
+        return training.runtime.objects.get_bytes(reference).decode()
+
+    stopped = judged(ModelVersionRejected, "token F1 fell by 0.2")
+    assert "- failed: token F1 fell by 0.2" in stopped
+    passed = judged(ModelVersionApproved, "token F1 rose by 0.3")
+    assert f"Passed by `projects/{project}/gates/support`" in passed
+    assert "- passed: token F1 rose by 0.3" in passed
+    assert "fell by" not in passed
+    assert passed.count("## Gates") == 1
+    assert passed.startswith(stopped.partition("## Gates")[0])
 
 
 def test_the_adapter_of_a_version_loads_on_its_base_model(
