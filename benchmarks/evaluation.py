@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
+import venv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ _WORDS = """order invoice parcel account password delivery address refund contra
 page team open close send check find change return late early green small first second number of the a for and
 with your our please then before after under over new old"""
 _FIGURES = ("seconds", "cpu_seconds", "megabytes")
-_ENVIRONMENT = ("lm_eval==0.4.13", "torch==2.13.0", "transformers==5.23.0")
+_ENVIRONMENT = ("lm_eval[hf]==0.4.13", "torch==2.13.0", "transformers==5.23.0")
 
 
 def main() -> int:
@@ -104,10 +105,12 @@ def _rival_python() -> str:
     if given:
         return given
     folder = Path(".cache") / "lmeval"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python, ready = folder / "bin" / "python", folder / "ready"
+    if not ready.exists() or ready.read_text() != "\n".join(_ENVIRONMENT):
+        print(f"Making an environment for the harness in {folder}", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", *_ENVIRONMENT], check=True)
+        ready.write_text("\n".join(_ENVIRONMENT))
     return str(python)
 
 

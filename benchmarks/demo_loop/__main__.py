@@ -96,7 +96,9 @@ class _Story:
         quiet = self.users.ask_more(_QUIET_REQUESTS)
         windows = self._desk.drift_windows()
         alarms = sum(finding.found for window in windows for finding in window.findings)
-        self._say(f"quiet: mean score {_mean(quiet):.2f}, {len(windows)} windows looked at, {alarms} alarms")
+        self._say(
+            f"quiet: mean score {_mean(quiet):.2f}, windows looked at: {len(windows)}, alarms: {alarms}"
+        )
         self.users.mix = Mix(self._old, self._first, _NEW_SHARE, corrections=True)
         at = len(self.users.answered)
         found = self._desk.begun(0)
@@ -166,7 +168,8 @@ class _Story:
 
     def _moment(self, decision: Decision) -> Moment:
         kind = decision_kind(decision.kind)
-        text = f"{kind} {decision.reason} {_id(decision.revision)}: {decision.message}"
+        about = " ".join(filter(None, (kind, decision.reason, _id(decision.revision))))
+        text = f"{about}: {decision.message}"
         seconds = decision.create_time.ToMicroseconds() / 1e6 - self._epoch
         return Moment(seconds, _label(kind, decision.reason), text, _TONES.get(kind, "plain"))
 

@@ -34,11 +34,13 @@ HANDLED_BY = {
     "sartor.training.v1.ModelVersionCreated": {"evaluation", "deployment"},
     "sartor.evaluation.v1.ModelVersionApproved": {"training", "deployment"},
     "sartor.evaluation.v1.ModelVersionRejected": {"training", "deployment"},
+    "sartor.evaluation.v1.ModelVersionReevaluated": {"deployment"},
     "sartor.evaluation.v1.EvaluationFailed": {"deployment"},
     "sartor.evaluation.v1.SuiteApplied": {"curation"},
     "sartor.deployment.v1.RevisionPromoted": {"evaluation"},
     "sartor.deployment.v1.EndpointRolledBack": {"evaluation"},
     "sartor.deployment.v1.RetrainingRequested": {"training"},
+    "sartor.deployment.v1.ReevaluationRequested": {"evaluation"},
 }
 
 

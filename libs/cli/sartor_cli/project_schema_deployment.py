@@ -125,6 +125,7 @@ DEPLOYMENT = Section(
                     Key("sample_share", _SHARE),
                     Key("retention_seconds", Seconds(), "retention"),
                     Key("drift", DRIFT),
+                    Key("evaluate_every_seconds", Seconds(), "evaluate_every"),
                 )
             ),
         ),

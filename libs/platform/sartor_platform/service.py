@@ -8,6 +8,7 @@ unknown type goes to `<topic>.dlq` with the reason UNKNOWN_EVENT_TYPE.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -103,6 +104,7 @@ def _run(definition: ServiceDefinition, role: str, configured: PlatformSettings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
+    faulthandler.register(signal.SIGUSR1)  # asked by an operator: where is each thread?
     end_process_with_its_threads(stop)
     if role == "server":
         return processes.run_server(definition, configured, stop)

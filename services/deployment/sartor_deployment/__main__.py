@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DRIFT_SECONDS = 3.0
 _LOOP_SECONDS = 2.0
+_REEVALUATION_SECONDS = 5.0
 
 
 def _servicers(runtime: Runtime) -> Sequence[Servicer]:
@@ -57,9 +58,13 @@ def _job_kinds(runtime: Runtime) -> Sequence[JobKind]:
 def _ticks(_runtime: Runtime) -> Sequence[Tick]:
     from sartor_platform.ticks import Tick
 
-    from sartor_deployment.usecases import drift, loop
+    from sartor_deployment.usecases import drift, loop, reevaluation
 
-    return (Tick("drift", _DRIFT_SECONDS, drift.tick), Tick("loop", _LOOP_SECONDS, loop.tick))
+    return (
+        Tick("drift", _DRIFT_SECONDS, drift.tick),
+        Tick("loop", _LOOP_SECONDS, loop.tick),
+        Tick("reevaluation", _REEVALUATION_SECONDS, reevaluation.tick),
+    )
 
 
 def _agent(runtime: Runtime) -> None:

@@ -12,7 +12,7 @@ from sartor_platform.transaction import Transaction
 
 from sartor_deployment.loop import Adaptation
 from sartor_deployment.resources import Parity, Revision
-from sartor_deployment.store import Decision
+from sartor_deployment.store import Decision, Reevaluation
 
 DATA_TOPIC = "sartor.data"
 """Where other systems' records go, and ours."""
@@ -70,6 +70,14 @@ def retraining_requested(tx: Transaction, adaptation: Adaptation, plan: str) -> 
         live_version=adaptation.live_version,
     )
     tx.publish(message, subject=plan, run=adaptation.run, generation=adaptation.generation)
+
+
+def reevaluation_requested(tx: Transaction, asked: Reevaluation, generation: int) -> None:
+    """Ask the gates for their word on what is live."""
+    message = events.ReevaluationRequested(
+        endpoint=asked.endpoint, model_version=asked.model_version, curation=asked.curation
+    )
+    tx.publish(message, subject=asked.endpoint, run=asked.run, generation=generation)
 
 
 def corrections_published(

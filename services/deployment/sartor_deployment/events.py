@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sartor.common.v1 import object_reference_pb2
 from sartor.curation.v1 import curation_events_pb2
-from sartor.evaluation.v1 import evaluation_events_pb2
+from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_datasets.manifests import ObjectReference
 from sartor_datasets.strict_json import ManifestInvalid
@@ -16,7 +16,7 @@ from sartor_platform.events import Event
 from sartor_platform.inbox import Handler
 from sartor_platform.transaction import Transaction
 
-from sartor_deployment.usecases import adaptations, loop, projections, revisions
+from sartor_deployment.usecases import adaptations, loop, projections, reevaluation, revisions
 
 TOPICS = ("sartor.training.v1", "sartor.evaluation.v1", "sartor.curation.v1")
 
@@ -56,16 +56,33 @@ def _stage_failed(tx: Transaction, event: Event) -> None:
     adaptations.stage_failed(tx, event.run, event.message.reason, event.message.message)
 
 
+def _evaluation_failed(tx: Transaction, event: Event) -> None:
+    _stage_failed(tx, event)
+    reevaluation.failed(tx, event.run, event.message.reason, event.message.message)
+
+
 def _model_version_rejected(tx: Transaction, event: Event) -> None:
     message: evaluation_events_pb2.ModelVersionRejected = event.message
     failed = [rule for rule in message.verdict.rules if not rule.passed]
-    figures = {
+    text = "; ".join(rule.explanation for rule in failed[:3]) or "the gate stopped it"
+    adaptations.gate_rejected(tx, event.run, text, _figures(failed))
+
+
+def _model_version_reevaluated(tx: Transaction, event: Event) -> None:
+    message: evaluation_events_pb2.ModelVersionReevaluated = event.message
+    rules = message.verdict.rules
+    decisive = [rule for rule in rules if rule.passed == message.verdict.passed]
+    text = "; ".join(rule.explanation for rule in decisive[:3])
+    passed = message.verdict.passed
+    reevaluation.judged(tx, event.run, message.evaluation, passed, text, _figures(decisive))
+
+
+def _figures(rules: Sequence[evaluation_pb2.RuleResult]) -> dict[str, float]:
+    return {
         f"{rule.rule.metric}.{rule.rule.suite}": rule.observed
-        for rule in failed
+        for rule in rules
         if math.isfinite(rule.observed)
     }
-    text = "; ".join(rule.explanation for rule in failed[:3]) or "the gate stopped it"
-    adaptations.gate_rejected(tx, event.run, text, figures)
 
 
 def _model_version_approved(tx: Transaction, event: Event) -> None:
@@ -85,7 +102,8 @@ HANDLERS: Mapping[str, Handler] = {
     "sartor.training.v1.ModelVersionCreated": _model_version_created,
     "sartor.evaluation.v1.ModelVersionApproved": _model_version_approved,
     "sartor.evaluation.v1.ModelVersionRejected": _model_version_rejected,
-    "sartor.evaluation.v1.EvaluationFailed": _stage_failed,
+    "sartor.evaluation.v1.ModelVersionReevaluated": _model_version_reevaluated,
+    "sartor.evaluation.v1.EvaluationFailed": _evaluation_failed,
     "sartor.training.v1.TrainingJobFailed": _stage_failed,
     "sartor.curation.v1.CurationSucceeded": _curation_succeeded,
     "sartor.curation.v1.CurationFailed": _stage_failed,

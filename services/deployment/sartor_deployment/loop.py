@@ -113,8 +113,8 @@ class LoopSpec:
         """Whether there is a loop."""
         return bool(self.training_plan)
 
-    def faults(self, project: str, drift: DriftSpec, sample_share: float) -> Iterator[FieldViolation]:
-        """What cannot work."""
+    def faults(self, project: str, drift: bool, sample_share: float) -> Iterator[FieldViolation]:
+        """What cannot work. `drift`: whether it is looked for at all."""
         if not self.configured:
             return
         for name, form in _REFERS.items():
@@ -137,8 +137,8 @@ class LoopSpec:
             if not least <= number <= most:
                 text = f"must be between {least:g} and {most:g}, not {number:g}"
                 yield FieldViolation(f"endpoint.loop.{path}", text)
-        if self.on_drift and not drift.window:
-            text = "needs windows to look at: set watching.drift.window"
+        if self.on_drift and not drift:
+            text = "needs something to look at: set watching.drift.window or watching.evaluate_every"
             yield FieldViolation("endpoint.loop.on_drift", text)
         if self.min_corrections and not sample_share:
             text = "needs the questions that were asked: set watching.sample_share above 0"

@@ -85,6 +85,8 @@ class WatchingSpec:
     sample_share: float = 0.0
     retention_seconds: float = 30 * 86400.0
     drift: DriftSpec = field(default_factory=DriftSpec)
+    evaluate_every_seconds: float = 0.0
+    """0: what is live is not evaluated again."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> WatchingSpec:
@@ -149,6 +151,7 @@ def check_spec(name: str, spec: EndpointSpec) -> None:
         ("engine.queue", spec.engine.queue, 1, 100_000),
         ("watching.sample_share", spec.watching.sample_share, 0, 1),
         ("watching.retention", spec.watching.retention_seconds, 1, 10 * 365 * 86400),
+        ("watching.evaluate_every", spec.watching.evaluate_every_seconds, 0, 365 * 86400),
         ("allowed_loss", spec.allowed_loss, 1e-6, 10),
     )
     for path, value, least, most in limits:
@@ -159,7 +162,8 @@ def check_spec(name: str, spec: EndpointSpec) -> None:
     watching = spec.watching
     faults += spec.rollout.faults()
     faults += watching.drift.faults(watching.sample_share)
-    faults += spec.loop.faults(project, watching.drift, watching.sample_share)
+    looks = bool(watching.drift.window or watching.evaluate_every_seconds)
+    faults += spec.loop.faults(project, looks, watching.sample_share)
     if faults:
         lines = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
         raise InvalidArgument(f"{name} cannot work: {lines}", reason="BAD_ENDPOINT", violations=faults)

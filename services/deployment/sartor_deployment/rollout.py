@@ -38,6 +38,7 @@ class DecisionKind(StrEnum):
     ADAPTATION_ENDED = "ADAPTATION_ENDED"
     LOOP_PAUSED = "LOOP_PAUSED"
     LOOP_RESUMED = "LOOP_RESUMED"
+    EVALUATED_AGAIN = "EVALUATED_AGAIN"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,19 @@ def gate_outcome(
     return said
 
 
+def judged_again(
+    evaluation: Evaluation, verdict: Mapping[str, Any]
+) -> evaluation_events_pb2.ModelVersionReevaluated:
+    """What a gate says of a version that is live."""
+    return evaluation_events_pb2.ModelVersionReevaluated(
+        model_version=evaluation.model_version,
+        endpoint=evaluation.spec.live_at,
+        evaluation=evaluation.name,
+        gate=evaluation.gate,
+        verdict=verdict_message(verdict),
+    )
+
+
 def evaluation_failed(name: str, reason: str, message: str) -> evaluation_events_pb2.EvaluationFailed:
     """An evaluation failed."""
     return evaluation_events_pb2.EvaluationFailed(evaluation=name, reason=reason, message=message)

@@ -60,12 +60,25 @@ def _endpoint_rolled_back(tx: Transaction, event: Event) -> None:
         usecases.remember_live_version(tx, message.endpoint, message.model_version)
 
 
+def _reevaluation_requested(tx: Transaction, event: Event) -> None:
+    message: deployment_events_pb2.ReevaluationRequested = event.message
+    usecases.reevaluation_requested(
+        tx,
+        message.endpoint,
+        message.model_version,
+        message.curation,
+        run=event.run,
+        generation=event.generation,
+    )
+
+
 HANDLERS: Mapping[str, Handler] = {
     "sartor.training.v1.BaseModelReady": _base_model_ready,
     "sartor.training.v1.ModelVersionCreated": _model_version_created,
     "sartor.curation.v1.CurationSucceeded": _curation_succeeded,
     "sartor.deployment.v1.RevisionPromoted": _revision_promoted,
     "sartor.deployment.v1.EndpointRolledBack": _endpoint_rolled_back,
+    "sartor.deployment.v1.ReevaluationRequested": _reevaluation_requested,
 }
 
 

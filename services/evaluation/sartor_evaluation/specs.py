@@ -157,7 +157,10 @@ class ItemSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSpec:
-    """What is asked of whom. `metrics` chooses what is shown of the items' own metrics; empty shows all."""
+    """What is asked of whom. `metrics` chooses what is shown of the items' own metrics; empty shows all.
+
+    `live_at`: the endpoint where the version is live, if it is judged again.
+    """
 
     candidates: tuple[Candidate, ...]
     items: ItemSource
@@ -168,6 +171,7 @@ class EvaluationSpec:
     metrics: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     cost_clients: tuple[int, ...] = ()
+    live_at: str = ""
 
     @property
     def crossed(self) -> dict[str, Candidate]:
@@ -191,6 +195,7 @@ class EvaluationSpec:
             "metrics": list(self.metrics),
             "prompts": list(self.prompts),
             "cost_clients": list(self.cost_clients),
+            "live_at": self.live_at,
         }
 
     @classmethod
@@ -205,6 +210,7 @@ class EvaluationSpec:
             metrics=tuple(value.get("metrics", ())),
             prompts=tuple(value.get("prompts", ())),
             cost_clients=tuple(value.get("cost_clients", ())),
+            live_at=value.get("live_at", ""),
         )
 
 

@@ -4,7 +4,8 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from sartor_platform.errors import (
     IllegalTransition,
     InvalidArgument,
     NotFound,
+    NotReady,
 )
 from sartor_platform.jobs import Job, job_of
 from sartor_platform.names import new_id, new_run_id
@@ -52,6 +54,7 @@ from sartor_evaluation.specs import (
 )
 
 _WATCHED = timedelta(days=1)
+_FACTS_COME_SECONDS = 2.0
 
 
 def remember_base_model(tx: Transaction, model: BaseModel) -> None:
@@ -73,11 +76,8 @@ def model_version_created(
     store.put_model_version(tx.connection, version, tx.now)
     if not standing_order:
         return
-    project = project_of(version.name)
-    for gate in orders.all_orders(tx.connection, f"projects/{project}/gates/"):
-        spec = GateSpec.from_json(gate.spec)
-        if spec.model == version.model and not gate.paused:
-            _evaluate_for_gate(tx, gate, spec, version, run, generation)
+    for gate, spec in _gates(tx.connection, version):
+        _evaluate_for_gate(tx, gate, spec, version, run, generation)
 
 
 def remember_live_version(tx: Transaction, endpoint: str, model_version: str) -> None:
@@ -85,14 +85,46 @@ def remember_live_version(tx: Transaction, endpoint: str, model_version: str) ->
     store.put_live_version(tx.connection, endpoint, model_version, tx.now)
 
 
+def reevaluation_requested(
+    tx: Transaction, endpoint: str, version: str, curation: str, *, run: str, generation: int
+) -> None:
+    """ReevaluationRequested: the gates of its model judge a live version on a newer curation's items.
+
+    Raises:
+        NotReady: the version's or the curation's own event has not come yet.
+    """
+    try:
+        known, newer = _model_version(tx.connection, version), _curation(tx.connection, curation)
+    except NotFound as error:
+        raise NotReady(_FACTS_COME_SECONDS, error.message) from error
+    asked = replace(known, curation=newer.name, curated_manifest=newer.manifest)
+    for gate, spec in _gates(tx.connection, known):
+        _evaluate_for_gate(tx, gate, spec, asked, run, generation, live_at=endpoint)
+
+
+def _gates(connection: Connection, version: ModelVersion) -> Iterator[tuple[Order, GateSpec]]:
+    """The gates that judge versions of this model now."""
+    for gate in orders.all_orders(connection, f"projects/{project_of(version.name)}/gates/"):
+        spec = GateSpec.from_json(gate.spec)
+        if spec.model == version.model and not gate.paused:
+            yield gate, spec
+
+
 def _evaluate_for_gate(
-    tx: Transaction, gate: Order, spec: GateSpec, version: ModelVersion, run: str, generation: int
+    tx: Transaction,
+    gate: Order,
+    spec: GateSpec,
+    version: ModelVersion,
+    run: str,
+    generation: int,
+    *,
+    live_at: str = "",
 ) -> None:
     """The tuned model against the very base it was made from, without and with examples, and against what is
-    live where a rule says so.
+    live where a rule says so; what is live itself is not compared with itself.
     """
     live = None
-    if any(rule.compared_to is Baseline.LIVE for rule in spec.rules):
+    if not live_at and any(rule.compared_to is Baseline.LIVE for rule in spec.rules):
         live = store.find_live_version(tx.connection, version.model)
     wanted = EvaluationSpec(
         candidates=(
@@ -101,6 +133,7 @@ def _evaluate_for_gate(
             *([Candidate("live", live.name, 0)] if live else []),
             Candidate("tuned", version.name, 0),
         ),
+        live_at=live_at,
         items=ItemSource(curation=version.curation),
         general_suite=spec.general_suite or "builtin",
         max_items=spec.max_items,
@@ -321,7 +354,10 @@ def evaluation_succeeded(
     causes = {"run": evaluation.run, "generation": evaluation.generation}
     succeeded = announcements.evaluation_succeeded(evaluation, objects["report"])
     tx.publish(succeeded, subject=name, **causes)  # type: ignore[arg-type]
-    if evaluation.gate:
+    if evaluation.gate and evaluation.spec.live_at:
+        again = announcements.judged_again(evaluation, findings["verdict"])
+        tx.publish(again, subject=evaluation.model_version, **causes)  # type: ignore[arg-type]
+    elif evaluation.gate:
         outcome = announcements.gate_outcome(evaluation, findings["verdict"], objects["reference_outputs"])
         tx.publish(outcome, subject=evaluation.model_version, **causes)  # type: ignore[arg-type]
 

@@ -57,7 +57,7 @@ def data_events(deployment: Deployment) -> Iterator[KafkaConsumer]:
     consumer.close()
 
 
-def order(deployment: Deployment, **changes: Any) -> None:
+def order(deployment: Deployment, evaluate_every: Duration | None = None, **changes: Any) -> None:
     """Order the endpoint with a loop that corrections begin."""
     loop = {
         "min_corrections": 2,
@@ -73,7 +73,9 @@ def order(deployment: Deployment, **changes: Any) -> None:
                 parity=endpoint_pb2.ParityBounds(loss_margin=0.05, top1_agreement=0.85),
                 engine=endpoint_pb2.EngineSettings(context_length=256, slots=2, threads=1),
                 watching=endpoint_pb2.Watching(
-                    sample_share=1, drift=endpoint_pb2.DriftWatch(window=20, reference=20)
+                    sample_share=1,
+                    drift=endpoint_pb2.DriftWatch(window=20, reference=20),
+                    evaluate_every=evaluate_every,
                 ),
                 loop=endpoint_pb2.Loop(
                     training_plan=PLAN, curation_policy=POLICY, source=SOURCE, dataset=DATASET, **loop
@@ -302,6 +304,63 @@ def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:
     assert found["INPUT_LANGUAGE"].p_value <= found["INPUT_LANGUAGE"].threshold
     assert "Steuerbehörde" in found["INPUT_EMBEDDING"].examples[0]
     assert ("DRIFT_FOUND", "INPUT_LANGUAGE") in decisions(deployment)
+
+
+def test_a_gate_that_what_is_live_does_not_pass_any_more_is_drift(deployment: Deployment, live: str) -> None:
+    """It is asked again where there are newer items, once for each curation; failing begins the loop."""
+    last = current(deployment)
+    failed = training_events_pb2.TrainingJobFailed(reason="NOTHING_NEW", message="there is no new data")
+    deployment.publish("sartor.training.v1", failed, last.run)
+    in_state(deployment, "FAILED")
+    order(deployment, evaluate_every=Duration(seconds=1), on_drift=True, min_corrections=0)
+    curate(deployment, "c-newer", "run-of-newer", 50)
+    asked = requested(deployment)
+    assert asked["modelVersion"] == version_of(deployment)
+    assert asked["curation"].endswith("/c-newer")
+    rule = gate_pb2.Rule(metric="token_f1", suite="held_out", at_least=0.5)
+    judged = evaluation_events_pb2.ModelVersionReevaluated(
+        model_version=asked["modelVersion"],
+        endpoint=ENDPOINT,
+        evaluation=f"projects/{PROJECT}/evaluations/again",
+        verdict=evaluation_pb2.Verdict(
+            rules=[
+                evaluation_pb2.RuleResult(
+                    rule=rule, observed=0.31, explanation="Token F1 is 0.31; it must be at least 0.5"
+                )
+            ]
+        ),
+    )
+    deployment.publish("sartor.evaluation.v1", judged, asked["run"])
+    begun = in_state(deployment, "COLLECTING", but_not=last.name)
+    assert begun.trigger == loop_pb2.ADAPTATION_TRIGGER_DRIFT
+    assert "drift in quality: evaluated again on c-newer" in begun.cause
+    assert "Token F1 is 0.31" in begun.cause
+    assert ("DRIFT_FOUND", "QUALITY_REEVALUATION") in decisions(deployment)
+
+
+def version_of(deployment: Deployment) -> str:
+    """What is live."""
+    request = api.GetRevisionRequest(name=deployment.endpoint().live_revision)
+    return str(deployment.client.GetRevision(request).model_version)
+
+
+def requested(deployment: Deployment) -> dict[str, Any]:
+    """The newest ReevaluationRequested, and the run that it belongs to."""
+    query = "SELECT run FROM deployment.reevaluations ORDER BY request_time DESC LIMIT 1"
+    kind = "sartor.deployment.v1.ReevaluationRequested"
+
+    def look() -> dict[str, Any] | None:
+        for batch in deployment.events.poll(timeout_ms=200).values():
+            for record in batch:
+                deployment.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
+        found = [data for type_, data in deployment.seen if type_ == kind]
+        if not found:
+            return None
+        with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"]) as connection:
+            (run,) = connection.execute(query).fetchone() or ("",)
+        return {**found[-1], "run": run}
+
+    return eventually(look, "what is live is to be evaluated again")
 
 
 def test_an_endpoint_without_a_loop_says_how_to_get_one(deployment: Deployment) -> None:

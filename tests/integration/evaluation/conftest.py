@@ -123,9 +123,9 @@ class EvaluationUnderTest:
         self._known(project, evaluation_pb2.Candidate(id="a", model_version=name))
         return name
 
-    def curation_succeeded(self, project: str) -> str:
-        """CurationSucceeded of curation `c`; returns its name."""
-        name = f"projects/{project}/curations/c"
+    def curation_succeeded(self, project: str, curation: str = "c") -> str:
+        """CurationSucceeded of this curation; returns its name."""
+        name = f"projects/{project}/curations/{curation}"
         data = {"curation": name, "snapshot": "s", "manifest": _json(self.stored.curated)}
         self.publish("sartor.curation.v1", "sartor.curation.v1.CurationSucceeded", name, data)
         return name

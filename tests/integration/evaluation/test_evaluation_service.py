@@ -305,3 +305,29 @@ def test_a_gate_compares_with_what_is_live(evaluation: EvaluationUnderTest, uniq
     assert "minus the live model's" in result["explanation"]
     made = evaluation.client.GetEvaluation(api.GetEvaluationRequest(name=event["evaluation"]))
     assert [candidate.id for candidate in made.candidates] == ["base", "prompted", "live", "tuned"]
+
+
+def test_what_is_live_is_judged_again_on_newer_items(evaluation: EvaluationUnderTest, unique_name):
+    """Once the newer curation is known; the verdict is about the endpoint, and nothing is deployed by it."""
+    project = unique_name
+    rule = gate_pb2.Rule(metric="loss", compared_to=gate_pb2.BASELINE_LIVE, at_most=0.0001)
+    strict = gate_pb2.Rule(metric="loss", at_most=0.0001)
+    gate = _gate(project, rule, general_suite="none")
+    evaluation.client.ApplyGate(api.ApplyGateRequest(gate=gate))
+    version = evaluation.model_version_created(project, standing_order="projects/p/trainingPlans/t", run="r1")
+    assert len(evaluation.announced(APPROVED, version)) == 1
+    gate.rules.append(strict)
+    evaluation.client.ApplyGate(api.ApplyGateRequest(gate=gate))
+    endpoint, curation = f"projects/{project}/endpoints/e", f"projects/{project}/curations/newer"
+    asked = {"endpoint": endpoint, "modelVersion": version, "curation": curation}
+    kind = "sartor.deployment.v1.ReevaluationRequested"
+    evaluation.publish("sartor.deployment.v1", kind, endpoint, asked, "again")
+    evaluation.curation_succeeded(project, "newer")
+    [(event, _)] = evaluation.announced("sartor.evaluation.v1.ModelVersionReevaluated", version)
+    assert event["endpoint"] == endpoint
+    passed = {rule["rule"]["comparedTo"]: rule.get("passed", False) for rule in event["verdict"]["rules"]}
+    # Not compared with itself, and a bound that nobody keeps.
+    assert passed == {"BASELINE_LIVE": True, "BASELINE_NOTHING": False}
+    made = evaluation.client.GetEvaluation(api.GetEvaluationRequest(name=event["evaluation"]))
+    assert made.curation == curation
+    assert len(evaluation.announced(APPROVED, version)) == 1

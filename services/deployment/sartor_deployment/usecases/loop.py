@@ -189,7 +189,8 @@ def new_records(connection: Connection, live_version: str, policy: str) -> int:
 def _drift(connection: Connection, revision: str, since: datetime | None) -> str:
     window = store.drift_since(connection, revision, since)
     if window is None:
-        return ""
+        worse = store.failed_since(connection, revision, since)
+        return f"drift in quality: {worse.message}" if worse else ""
     found = [Finding.from_json(each) for each in window.findings if each["found"]]
     return f"drift in window {window.number}: {found[0].message}"
 

@@ -192,3 +192,33 @@ class RetrainingRequested(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetrainingRequested: _TypeAlias = RetrainingRequested  # noqa: Y015
+
+@_typing.final
+class ReevaluationRequested(_message.Message):
+    """What is live is to be evaluated again, on newer items. Subject: the endpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    CURATION_FIELD_NUMBER: _builtins.int
+    endpoint: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}"."""
+    model_version: _builtins.str
+    """What is live."""
+    curation: _builtins.str
+    """"projects/{project}/curations/{curation}": whose held-out items are asked."""
+    def __init__(
+        self,
+        *,
+        endpoint: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        curation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "endpoint", b"endpoint", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReevaluationRequested: _TypeAlias = ReevaluationRequested  # noqa: Y015

@@ -186,6 +186,8 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """A person pulled the brake."""
     DECISION_KIND_LOOP_RESUMED: _DecisionKind.ValueType  # 17
     """A person let it go on."""
+    DECISION_KIND_EVALUATED_AGAIN: _DecisionKind.ValueType  # 18
+    """What is live passed its gate again, on newer items."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """What a decision was."""
@@ -226,6 +228,8 @@ DECISION_KIND_LOOP_PAUSED: DecisionKind.ValueType  # 16
 """A person pulled the brake."""
 DECISION_KIND_LOOP_RESUMED: DecisionKind.ValueType  # 17
 """A person let it go on."""
+DECISION_KIND_EVALUATED_AGAIN: DecisionKind.ValueType  # 18
+"""What is live passed its gate again, on newer items."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
@@ -485,6 +489,7 @@ class Watching(_message.Message):
     SAMPLE_SHARE_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     DRIFT_FIELD_NUMBER: _builtins.int
+    EVALUATE_EVERY_FIELD_NUMBER: _builtins.int
     sample_share: _builtins.float
     """Share of requests whose question and answer are kept, masked; 0: none."""
     @_builtins.property
@@ -495,16 +500,23 @@ class Watching(_message.Message):
     def drift(self) -> Global___DriftWatch:
         """Whether they are looked at for drift."""
 
+    @_builtins.property
+    def evaluate_every(self) -> _duration_pb2.Duration:
+        """So often what is live is evaluated again: by its gates, on the newest curation's items; unset: never. A gate it
+        does not pass any more counts as drift.
+        """
+
     def __init__(
         self,
         *,
         sample_share: _builtins.float = ...,
         retention: _duration_pb2.Duration | None = ...,
         drift: Global___DriftWatch | None = ...,
+        evaluate_every: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "retention", b"retention"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "evaluate_every", b"evaluate_every", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "retention", b"retention", "sample_share", b"sample_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "evaluate_every", b"evaluate_every", "retention", b"retention", "sample_share", b"sample_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from sartor.common.v1 import object_reference_pb2 as sartor_dot_common_dot_v1_do
 from sartor.evaluation.v1 import evaluation_pb2 as sartor_dot_evaluation_dot_v1_dot_evaluation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sartor/evaluation/v1/evaluation_events.proto\x12\x14sartor.evaluation.v1\x1a\'sartor/common/v1/object_reference.proto\x1a%sartor/evaluation/v1/evaluation.proto\"j\n\x13\x45valuationSucceeded\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x31\n\x06report\x18\x03 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\"\xcc\x01\n\x14ModelVersionApproved\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x0c\n\x04gate\x18\x04 \x01(\t\x12.\n\x07verdict\x18\x05 \x01(\x0b\x32\x1d.sartor.evaluation.v1.Verdict\x12<\n\x11reference_outputs\x18\x06 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\"\x8e\x01\n\x14ModelVersionRejected\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x0c\n\x04gate\x18\x04 \x01(\t\x12.\n\x07verdict\x18\x05 \x01(\x0b\x32\x1d.sartor.evaluation.v1.Verdict\"c\n\x0cSuiteApplied\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x32\n\x07objects\x18\x03 \x03(\x0b\x32!.sartor.common.v1.ObjectReference\"G\n\x10\x45valuationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sartor/evaluation/v1/evaluation_events.proto\x12\x14sartor.evaluation.v1\x1a\'sartor/common/v1/object_reference.proto\x1a%sartor/evaluation/v1/evaluation.proto\"j\n\x13\x45valuationSucceeded\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x31\n\x06report\x18\x03 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\"\xcc\x01\n\x14ModelVersionApproved\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x0c\n\x04gate\x18\x04 \x01(\t\x12.\n\x07verdict\x18\x05 \x01(\x0b\x32\x1d.sartor.evaluation.v1.Verdict\x12<\n\x11reference_outputs\x18\x06 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\"\x8e\x01\n\x14ModelVersionRejected\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x0c\n\x04gate\x18\x04 \x01(\t\x12.\n\x07verdict\x18\x05 \x01(\x0b\x32\x1d.sartor.evaluation.v1.Verdict\"\x94\x01\n\x17ModelVersionReevaluated\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x0c\n\x04gate\x18\x04 \x01(\t\x12.\n\x07verdict\x18\x05 \x01(\x0b\x32\x1d.sartor.evaluation.v1.Verdict\"c\n\x0cSuiteApplied\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x32\n\x07objects\x18\x03 \x03(\x0b\x32!.sartor.common.v1.ObjectReference\"G\n\x10\x45valuationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELVERSIONAPPROVED']._serialized_end=463
   _globals['_MODELVERSIONREJECTED']._serialized_start=466
   _globals['_MODELVERSIONREJECTED']._serialized_end=608
-  _globals['_SUITEAPPLIED']._serialized_start=610
-  _globals['_SUITEAPPLIED']._serialized_end=709
-  _globals['_EVALUATIONFAILED']._serialized_start=711
-  _globals['_EVALUATIONFAILED']._serialized_end=782
+  _globals['_MODELVERSIONREEVALUATED']._serialized_start=611
+  _globals['_MODELVERSIONREEVALUATED']._serialized_end=759
+  _globals['_SUITEAPPLIED']._serialized_start=761
+  _globals['_SUITEAPPLIED']._serialized_end=860
+  _globals['_EVALUATIONFAILED']._serialized_start=862
+  _globals['_EVALUATIONFAILED']._serialized_end=933
 # @@protoc_insertion_point(module_scope)

@@ -139,6 +139,46 @@ class ModelVersionRejected(_message.Message):
 Global___ModelVersionRejected: _TypeAlias = ModelVersionRejected  # noqa: Y015
 
 @_typing.final
+class ModelVersionReevaluated(_message.Message):
+    """A gate judged a live model version again, on newer items. Nothing is deployed by it. Subject: the version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """"projects/{project}/models/{model}/versions/{version}"."""
+    endpoint: _builtins.str
+    """"projects/{project}/endpoints/{endpoint}": where it is live."""
+    evaluation: _builtins.str
+    """The evaluation."""
+    gate: _builtins.str
+    """The gate."""
+    @_builtins.property
+    def verdict(self) -> _evaluation_pb2.Verdict:
+        """Each rule with its numbers."""
+
+    def __init__(
+        self,
+        *,
+        model_version: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        gate: _builtins.str = ...,
+        verdict: _evaluation_pb2.Verdict | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "evaluation", b"evaluation", "gate", b"gate", "model_version", b"model_version", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelVersionReevaluated: _TypeAlias = ModelVersionReevaluated  # noqa: Y015
+
+@_typing.final
 class SuiteApplied(_message.Message):
     """A suite was made or changed. Subject: the suite."""
 
