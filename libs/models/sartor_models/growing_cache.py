@@ -8,6 +8,9 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 _SPARE_COLUMNS = 64
+_STEP_COLUMNS = 16
+"""A step of one token reads so many columns at once, those to come masked: each new length would have products
+of its own prepared and kept, a megabyte for every token."""
 
 
 class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
@@ -21,7 +24,16 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
             self._buffers: dict[str, torch.Tensor] = {}
         self.keys = self._append("keys", key_states)
         self.values = self._append("values", value_states)
-        return self.keys, self.values
+        columns = self._read_columns(self.keys.shape[-2], key_states.shape[-2])
+        return self._buffers["keys"][..., :columns, :], self._buffers["values"][..., :columns, :]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        columns, offset = super().get_mask_sizes(query_length)
+        return self._read_columns(columns, query_length), offset
+
+    @staticmethod
+    def _read_columns(columns: int, query_length: int) -> int:
+        return -(-columns // _STEP_COLUMNS) * _STEP_COLUMNS if query_length == 1 else columns
 
     def _append(self, name: str, states: torch.Tensor) -> torch.Tensor:
         held: torch.Tensor = getattr(self, name)
@@ -31,7 +43,7 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
         in_place = buffer is not None and held.numel() and held.data_ptr() == buffer.data_ptr()
         if buffer is None or not in_place or buffer.shape[0] != states.shape[0] or buffer.shape[-2] < end:
             rows, heads, _, width = states.shape
-            buffer = states.new_empty(rows, heads, end + _SPARE_COLUMNS, width)
+            buffer = states.new_zeros(rows, heads, self._read_columns(end, 1) + _SPARE_COLUMNS, width)
             if length:
                 buffer[..., :length, :] = held
             self._buffers[name] = buffer

@@ -106,6 +106,17 @@ def rows(database: Database, query: str) -> list[Any]:
         return list(connection.execute(text(query)))
 
 
+def test_a_process_says_where_its_threads_are_and_goes_on(
+    start: Callable[[str], Process], tmp_path: Path
+) -> None:
+    """An operator asks with SIGUSR1; what stands still is named in the log."""
+    process = start("server")
+    until(process.healthy)
+    process.process.send_signal(signal.SIGUSR1)
+    until(lambda: "in run_server" in (tmp_path / "server-0.log").read_text())
+    assert process.healthy()
+
+
 def test_an_event_goes_through_two_servers_and_two_workers_once(
     start: Callable[[str], Process], environment: dict[str, str], database: Database
 ) -> None:
