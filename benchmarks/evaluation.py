@@ -32,7 +32,6 @@ ONCE_GOAL_MS = 15
 ONCE_CALLS = 200
 CLIENTS = 50
 CALLS_A_CLIENT = 4
-SIDE = Path(__file__).parent / "evaluation_side.py"
 _WORDS = """order invoice parcel account password delivery address refund contract payment customer settings
 page team open close send check find change return late early green small first second number of the a for and
 with your our please then before after under over new old"""
@@ -89,7 +88,7 @@ def _agreement(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _side(python: str, side: str, model: Path, task: Path) -> dict[str, Any]:
-    command = [python, str(SIDE), side, str(model), str(task)]
+    command = [python, "-m", "benchmarks.evaluation_side", side, str(model), str(task)]
     # Threads that wait must sleep, or on a busy machine both sides measure mostly waiting.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -1,21 +1,20 @@
-"""One side of the evaluation benchmark, in a process of its own: `ours` or `rival`, a model's folder, a
-task file.
+"""One side of the evaluation benchmark, in a process of its own: `ours` or `rival`, a model's folder, a task.
 
 Prints one JSON line: seconds for the items by the wall clock and the processor's, with the model loaded and
-warm, the peak memory in MB, and what
-was
-measured, item by item. `rival` runs in an environment that has lm_eval, and imports nothing of Sartor.
+warm, the peak memory in MB, and what was measured, item by item. `rival` runs in an environment that has
+lm_eval, and imports nothing of Sartor.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.peak import peak_mib
 
 DTYPE = "bfloat16"
 WARM = 1
@@ -27,8 +26,7 @@ def main(side: str, model: str, task: str) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.chdir(Path(task).parent)
     clocks, items = _ours(Path(model), Path(task)) if side == "ours" else _rival(model, Path(task))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"seconds": clocks[0], "cpu_seconds": clocks[1], "megabytes": peak, "items": items}
+    found = {"seconds": clocks[0], "cpu_seconds": clocks[1], "megabytes": peak_mib(), "items": items}
     print("SIDE " + json.dumps(found), flush=True)
     return 0
 

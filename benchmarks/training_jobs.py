@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from benchmarks.peak import peak_mib
 from benchmarks.training_rows import RECORDS
 
 FIVE_MINUTES = 300.0
@@ -154,7 +154,7 @@ def _trained(work: str, name: str, begun: float) -> dict[str, float]:
         "loop_seconds": whole.seconds,
         "step_seconds": steps.seconds,
         "first_look_seconds": looks.first,
-        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "memory_mib": peak_mib(),
     }
 
 

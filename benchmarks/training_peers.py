@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peak import peak_mib
 from benchmarks.training_rows import LONGEST, STEPS, TOKENS_PER_BATCH, read_rows
 
 HELD_OUT = 40
@@ -77,7 +77,7 @@ def _clocked(trainer: Any, count: Any) -> dict[str, float]:
     return {
         "tokens_per_second": (last - first) / (ended - begun),
         "tokens_per_cpu_second": (last - first) / (cpu_ended - cpu),
-        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "memory_mib": peak_mib(),
     }
 
 

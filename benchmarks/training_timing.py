@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peak import peak_mib
 from benchmarks.training_rows import STEPS, TOKENS_PER_BATCH, read_rows
 
 HELD_OUT = 40
@@ -39,7 +39,7 @@ class Clock:
         return {
             "tokens_per_second": tokens / seconds,
             "tokens_per_cpu_second": tokens / (cpu_ended - cpu),
-            "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "memory_mib": peak_mib(),
         }
 
 

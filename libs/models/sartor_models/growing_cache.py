@@ -9,8 +9,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 _SPARE_COLUMNS = 64
 _STEP_COLUMNS = 16
-"""A step of one token reads so many columns at once, those to come masked: each new length would have products
-of its own prepared and kept, a megabyte for every token."""
+"""A step of one token reads columns in multiples of this, those to come masked: each new length would have
+products of its own prepared and kept, a megabyte for every token."""
 
 
 class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
