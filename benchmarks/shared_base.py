@@ -2,7 +2,7 @@
 
 SmolLM2-135M in eight bits with a LoRA adapter (r=16, all linears) of random weights. Three endpoints: either
 a merged file each, or one base file that the processes map together and an adapter each. Prints tokens a
-second, memory (proportional set size of all engines together), and how often both say the same.
+second and memory (proportional set size of all engines together); keeps how often both say the same.
 """
 
 from __future__ import annotations
