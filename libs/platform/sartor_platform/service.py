@@ -8,6 +8,7 @@ unknown type goes to `<topic>.dlq` with the reason UNKNOWN_EVENT_TYPE.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -88,8 +89,9 @@ def _leave(status: int) -> NoReturn:
     The interpreter's own way out stops every thread first and then runs the finalizers of clients that wait
     for their threads: it can hang with nobody left to notice.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a full disk under the log
+            stream.flush()
     os._exit(status)
 
 
