@@ -121,13 +121,25 @@ async def _load(url: str, streams: int) -> float:
 
 
 async def _stream(client: httpx.AsyncClient, url: str, tokens: int) -> bool:
-    """Whether a stream of so many tokens came whole."""
+    """Whether a stream of so many tokens came whole.
+
+    An engine that closes an idle connection while a request is on its way is asked once more, as any client
+    would.
+    """
     body = {
         "model": ENDPOINT, "messages": [{"role": "user", "content": "Tell me a story about the sea."}],
         "max_tokens": tokens, "stream": True, "ignore_eos": True, "temperature": 0.8,
     }  # fmt: skip
-    async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
-        text = b"".join([chunk async for chunk in answer.aiter_raw()])
+    text = b""
+    for tries_left in (1, 0):
+        try:
+            async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+                async for chunk in answer.aiter_raw():
+                    text += chunk
+            break
+        except httpx.RemoteProtocolError:
+            if text or not tries_left:
+                raise
     return answer.status_code == 200 and text.rstrip().endswith(b"[DONE]")
 
 
