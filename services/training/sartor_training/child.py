@@ -183,6 +183,9 @@ class _Training:
 def start_torch(task: Mapping[str, Any]) -> str:
     """Load torch with the task's threads; returns the device to train on."""
     let_threads_wait()
+    # Each new shape of a batch has matrix products of its own prepared and kept, up to a thousand of them: a
+    # training of minutes held a gigabyte of what it did not need again. Torch reads this when it is loaded.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     import torch
 
     torch.set_num_threads(task["threads"] or len(os.sched_getaffinity(0)))
