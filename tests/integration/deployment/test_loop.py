@@ -314,9 +314,8 @@ def test_a_gate_that_what_is_live_does_not_pass_any_more_is_drift(deployment: De
     in_state(deployment, "FAILED")
     order(deployment, evaluate_every=Duration(seconds=1), on_drift=True, min_corrections=0)
     curate(deployment, "c-newer", "run-of-newer", 50)
-    asked = requested(deployment)
+    asked = requested(deployment, "c-newer")
     assert asked["modelVersion"] == version_of(deployment)
-    assert asked["curation"].endswith("/c-newer")
     rule = gate_pb2.Rule(metric="token_f1", suite="held_out", at_least=0.5)
     judged = evaluation_events_pb2.ModelVersionReevaluated(
         model_version=asked["modelVersion"],
@@ -337,6 +336,15 @@ def test_a_gate_that_what_is_live_does_not_pass_any_more_is_drift(deployment: De
     assert "Token F1 is 0.31" in begun.cause
     assert ("DRIFT_FOUND", "QUALITY_REEVALUATION") in decisions(deployment)
 
+    curate(deployment, "c-newest", "run-of-newest", 60)
+    failure = evaluation_events_pb2.EvaluationFailed(reason="BAD_DATA", message="the items are gone")
+    deployment.publish("sartor.evaluation.v1", failure, requested(deployment, "c-newest")["run"])
+    eventually(lambda: ("EVALUATED_AGAIN", "BAD_DATA") in decisions(deployment), "its failure is told")
+    curate(deployment, "c-last", "run-of-last", 70)
+    judged.verdict.passed = judged.verdict.rules[0].passed = True
+    deployment.publish("sartor.evaluation.v1", judged, requested(deployment, "c-last")["run"])
+    eventually(lambda: ("EVALUATED_AGAIN", "") in decisions(deployment), "a pass is told")
+
 
 def version_of(deployment: Deployment) -> str:
     """What is live."""
@@ -344,20 +352,24 @@ def version_of(deployment: Deployment) -> str:
     return str(deployment.client.GetRevision(request).model_version)
 
 
-def requested(deployment: Deployment) -> dict[str, Any]:
-    """The newest ReevaluationRequested, and the run that it belongs to."""
-    query = "SELECT run FROM deployment.reevaluations ORDER BY request_time DESC LIMIT 1"
+def requested(deployment: Deployment, curation: str) -> dict[str, Any]:
+    """The ReevaluationRequested on this curation, and the run that it belongs to."""
+    query = "SELECT run FROM deployment.reevaluations WHERE curation = %s"
     kind = "sartor.deployment.v1.ReevaluationRequested"
 
     def look() -> dict[str, Any] | None:
         for batch in deployment.events.poll(timeout_ms=200).values():
             for record in batch:
                 deployment.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
-        found = [data for type_, data in deployment.seen if type_ == kind]
+        found = [
+            data
+            for type_, data in deployment.seen
+            if type_ == kind and data["curation"].endswith(f"/{curation}")
+        ]
         if not found:
             return None
         with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"]) as connection:
-            (run,) = connection.execute(query).fetchone() or ("",)
+            (run,) = connection.execute(query, [found[-1]["curation"]]).fetchone() or ("",)
         return {**found[-1], "run": run}
 
     return eventually(look, "what is live is to be evaluated again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from sartor_platform import log
+from sartor_platform.errors import DataLoss, NotFound
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 
@@ -31,8 +32,13 @@ def rewrite(runtime: Runtime) -> None:
             version, shown = models.find_version(connection, name), verdicts.of_version(connection, name)
         if version is None:
             continue
-        card = with_verdicts(runtime.objects.get_bytes(version.model_card).decode(), shown).encode()
-        key = f"{name}/cards/{hashlib.sha256(card).hexdigest()[:16]}.md"
-        written = runtime.objects.put_bytes(key, card)
+        try:
+            card = with_verdicts(runtime.objects.get_bytes(version.model_card).decode(), shown).encode()
+        except (NotFound, DataLoss) as error:  # asking again changes nothing, and others wait behind it
+            log.get().error("model_card.unreadable", version=name, error=error.message)
+            written = version.model_card
+        else:
+            key = f"{name}/cards/{hashlib.sha256(card).hexdigest()[:16]}.md"
+            written = runtime.objects.put_bytes(key, card)
         with runtime.database.transaction() as tx:
             verdicts.put_in_card(tx, name, written, shown)
