@@ -26,15 +26,6 @@ ENDPOINTS = 3
 RANK, ALPHA = 16, 32.0
 PROMPTS = [f"How do I return order {number} when the box is damaged?" for number in range(12)]
 LONG = "The order was late and the box was damaged when it came to the customer. " * 24
-_MODULES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 
 
 def main() -> int:
@@ -102,7 +93,9 @@ def write_adapter(peft: Path, base: Path, to: Path) -> None:
     import gguf
     import torch
     from safetensors.torch import load_file
+    from sartor_models.gguf_import import LAYER_NAMES
 
+    modules = {theirs: ours for ours, theirs in LAYER_NAMES.items()}
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     writer = gguf.GGUFWriter(to, "llama")
@@ -112,7 +105,7 @@ def write_adapter(peft: Path, base: Path, to: Path) -> None:
     for name, tensor in load_file(peft / "adapter_model.safetensors").items():
         parts = name.split(".")
         layer = parts[parts.index("layers") + 1]
-        module = _MODULES[".".join(parts[parts.index("layers") + 2 : -2])]
+        module = modules[".".join(parts[parts.index("layers") + 2 : -2])]
         kind = "lora_a" if "lora_A" in name else "lora_b"
         value = tensor.to(torch.float32)
         if kind == "lora_b" and module in heads:

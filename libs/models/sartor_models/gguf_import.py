@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from sartor_models.errors import ModelError
 
 _MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-_NAMES = {
+LAYER_NAMES = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -26,6 +26,7 @@ _NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+"""What llama.cpp calls a layer's part, and what transformers does."""
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # Computed, not learned: the model library makes it from rope_parameters.
 _IGNORED = frozenset({"rope_freqs.weight"})
@@ -161,9 +162,9 @@ def _name(gguf_name: str) -> str:
     if stem in _TOP:
         return f"{_TOP[stem]}.{kind}"
     block, _, part = stem.removeprefix("blk.").partition(".")
-    if part not in _NAMES:
+    if part not in LAYER_NAMES:
         raise _unsupported(f"a tensor called {gguf_name}")
-    return f"model.layers.{block}.{_NAMES[part]}.{kind}"
+    return f"model.layers.{block}.{LAYER_NAMES[part]}.{kind}"
 
 
 def _unpermuted(weight: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
