@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -160,3 +161,10 @@ def test_a_cluster_that_is_away_is_told(tmp_path: Path) -> None:
         apply(FILES, TARGET.namespace, away)
     with pytest.raises(FailedPrecondition, match="SARTOR_KUBERNETES"):
         KubernetesCluster(str(tmp_path / "missing"))
+
+
+def test_a_missing_wheel_is_told_with_the_way_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with an extra only."""
+    monkeypatch.setitem(sys.modules, "kubernetes", None)  # as where it is not installed
+    with pytest.raises(FailedPrecondition, match=r"sartor-deployment\[kubernetes\]"):
+        KubernetesCluster("in-cluster")

@@ -72,8 +72,15 @@ class KubernetesCluster:
         Raises:
             FailedPrecondition: KUBERNETES_NOT_CONFIGURED.
         """
-        from kubernetes import client
-        from kubernetes import config as configuration
+        try:
+            from kubernetes import client
+            from kubernetes import config as configuration
+        except ImportError as error:
+            raise FailedPrecondition(
+                "the wheel `kubernetes` is not installed where this service runs: pip install"
+                " 'sartor-deployment[kubernetes]', or apply the files yourself with `kubectl apply -k`",
+                reason="KUBERNETES_NOT_CONFIGURED",
+            ) from error
 
         settings = client.Configuration()
         try:
