@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sartor_datasets.manifests import ManifestFile, ModelVersionManifest, ObjectReference
 from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget, ObjectFile, Served, render
+from sartor_deployment.usecases.render import check_vllm_can
+from sartor_platform.errors import FailedPrecondition
 
 BASE = [ObjectFile("model.safetensors", "s3://b/base-models/d/model.safetensors", "a" * 64, 3 * 2**30)]
 ADAPTER = [
@@ -57,20 +62,75 @@ def test_it_asks_for_a_gpu_loads_the_adapter_and_scales_with_its_queue() -> None
     assert "--enable-lora" in engine["args"]
     assert "desk-support=/models/version" in engine["args"]
     assert engine["args"][engine["args"].index("--max-lora-rank") + 1] == "32"
+    assert engine["args"][engine["args"].index("--tensor-parallel-size") + 1] == "2"
+    assert "USER" in [each["name"] for each in engine["env"]]
     assert {"name": "AWS_ENDPOINT_URL", "value": "https://s3.example"} in pod["initContainers"][0]["env"]
     scaling = found["autoscaling"]["spec"]
     assert (scaling["minReplicas"], scaling["maxReplicas"]) == (1, 9)
     assert scaling["metrics"][0]["pods"]["metric"]["name"] == "vllm_num_requests_waiting"
     assert "replicas" not in found["deployment"]["spec"]
-    assert pod["volumes"][0]["emptyDir"]["sizeLimit"] == "8Gi"
+    assert pod["volumes"][0]["emptyDir"]["sizeLimit"] == "4Gi"
 
 
-def test_full_weights_are_laid_over_the_base() -> None:
-    """Without LoRA."""
-    found = loaded(Served("full", "r1", BASE, BASE, 2048))
+@pytest.mark.parametrize(("rank", "told"), [(4, "8"), (12, "16"), (200, "256")])
+def test_the_rank_is_one_that_vllm_takes(rank: int, told: str) -> None:
+    """It knows eight ranks; the next higher one holds the adapter."""
+    (engine,) = loaded(replace(SERVED, lora_rank=rank))["deployment"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert engine["args"][engine["args"].index("--max-lora-rank") + 1] == told
+
+
+def test_full_weights_stand_instead_of_the_bases() -> None:
+    """One folder: the version's files, and of the base's what the version has not, without its weights."""
+    base = [
+        *BASE,
+        ObjectFile("config.json", "s3://b/c", "e" * 64, 9),
+        ObjectFile("vocab", "s3://b/v", "f" * 64, 9),
+    ]
+    version = [
+        ObjectFile("model-1.safetensors", "s3://v/m", "1" * 64, 2**30),
+        ObjectFile("config.json", "s3://v/c", "2" * 64, 9),
+    ]
+    found = loaded(Served("full", "r1", base, version, 2048))
     (engine,) = found["deployment"]["spec"]["template"]["spec"]["containers"]
     assert "--enable-lora" not in engine["args"]
-    assert "cp /models/version/* /models/base/" in found["files"]["data"]["fetch.sh"]
+    sums = [line.split() for line in found["files"]["data"]["sha256sums"].splitlines()]
+    assert sorted((path, digest[0]) for digest, path in sums) == [
+        ("/models/base/config.json", "2"),
+        ("/models/base/model-1.safetensors", "1"),
+        ("/models/base/vocab", "f"),
+    ]
+
+
+def test_clients_and_prometheus_reach_it_by_a_label() -> None:
+    """The network policy names it, and the README says who needs it."""
+    (rule,) = loaded()["network"]["spec"]["ingress"]
+    labels = [each["podSelector"]["matchLabels"] for each in rule["from"]]
+    assert {"sartor.dev/model-client": "true"} in labels
+    assert 'sartor.dev/model-client: "true"' in render(SERVED, KubernetesTarget())["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("file", "adapter", "said"),
+    [
+        ("output_layer.json", {}, "an engine of its own"),
+        ("adapter_config.json", {"r": 8, "use_dora": True}, "not dora"),
+        ("adapter_config.json", {"r": 600}, "512 at most"),
+    ],
+)
+def test_what_vllm_cannot_serve_is_refused_before_it_is_written(
+    file: str, adapter: dict[str, Any], said: str
+) -> None:
+    """Else the pods would say it, after minutes, in a loop."""
+    stored = ManifestFile(file, ObjectReference("s3://b/k", "a" * 64, 1))
+    version = ModelVersionManifest(
+        name="projects/p/models/m/versions/v", training_job="", method="sft", base_model="",
+        base_model_digest="", curation="", snapshot="", recipe={}, files=(stored,), metrics={},
+        library_versions={}, seed=1, create_time=datetime.now(UTC),
+    )  # fmt: skip
+    with pytest.raises(FailedPrecondition, match=said):
+        check_vllm_can(version, adapter)
 
 
 def test_the_fetch_script_compares_every_digest_and_stops_at_a_wrong_one(tmp_path: Path) -> None:
@@ -83,9 +143,9 @@ def test_the_fetch_script_compares_every_digest_and_stops_at_a_wrong_one(tmp_pat
     client.chmod(0o755)
     good = hashlib.sha256(b"right").hexdigest()
     files = [ObjectFile("sub/it's one.bin", "s3://b/k", good, 5)]
-    data = loaded(Served("m", "r", files, ADAPTER[:0], 2048))["files"]["data"]
+    own = [ObjectFile("sub/it's one.bin", "s3://v/k", good, 5)]
+    data = loaded(Served("m", "r", [replace(files[0], sha256="0" * 64)], own, 2048))["files"]["data"]
     script = data["fetch.sh"].replace("/models", str(tmp_path)).replace("/fetch/", f"{tmp_path}/")
-    script = script.replace(f"cp {tmp_path}/version/* {tmp_path}/base/\n", "")
     (tmp_path / "sha256sums").write_text(data["sha256sums"].replace("/models", str(tmp_path)))
 
     def run(content: str) -> int:

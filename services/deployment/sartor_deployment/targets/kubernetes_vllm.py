@@ -20,6 +20,8 @@ _MODELS = "/models"
 _VLLM = "vllm/vllm-openai:v0.11.0"
 _FETCH = "amazon/aws-cli:2.31.0"
 _UID = 10001
+_CLIENT = "sartor.dev/model-client"
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM takes no others
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,13 @@ class Served:
         """Whether the version is a LoRA adapter."""
         return any(file.path == "adapter_config.json" for file in self.version)
 
+    def placed(self) -> list[tuple[str, ObjectFile]]:
+        """(folder, file): an adapter beside its base; full weights instead of the base's own."""
+        if self.is_adapter:
+            return [("base", file) for file in self.base] + [("version", file) for file in self.version]
+        kept = [file for file in self.base if not _is_weights(file.path)]
+        return [("base", file) for file in {file.path: file for file in [*kept, *self.version]}.values()]
+
 
 def render(served: Served, target: KubernetesTarget) -> dict[str, str]:
     """The files of a folder for `kubectl apply -k`, or for a GitOps repository: name → text."""
@@ -104,15 +113,13 @@ def _namespace(target: KubernetesTarget) -> dict[str, Any]:
 
 def _files(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     """The script that fetches, and the digests it compares with."""
-    files = [("base", file) for file in served.base] + [("version", file) for file in served.version]
+    files = served.placed()
     sums = "".join(f"{file.sha256}  {_MODELS}/{folder}/{file.path}\n" for folder, file in files)
     fetch = ["#!/bin/sh", "set -eu"]
     for folder, file in files:
         place = shlex.quote(f"{_MODELS}/{folder}/{file.path}")
         fetch.append(f"mkdir -p $(dirname {place})")
         fetch.append(f"aws s3 cp --no-progress {shlex.quote(file.uri)} {place}")
-    if not served.is_adapter:
-        fetch.append(f"cp {_MODELS}/version/* {_MODELS}/base/")
     fetch.append("sha256sum --check --quiet /fetch/sha256sums")
     return {
         "apiVersion": "v1",
@@ -122,14 +129,20 @@ def _files(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     }
 
 
-def _arguments(served: Served) -> list[str]:
+def _is_weights(path: str) -> bool:
+    return path.endswith(".safetensors") or path.startswith("model.safetensors")
+
+
+def _arguments(served: Served, target: KubernetesTarget) -> list[str]:
     own = [
         "--model", f"{_MODELS}/base", "--host", "0.0.0.0", "--port", str(_PORT),  # noqa: S104 - inside a pod
         "--max-model-len", str(served.context_length), "--load-format", "safetensors",
+        "--tensor-parallel-size", str(target.gpus),
     ]  # fmt: skip
     if served.is_adapter:
         own += ["--served-model-name", f"{served.name}-base", "--enable-lora"]
-        own += ["--max-lora-rank", str(max(8, served.lora_rank))]
+        rank = next((each for each in _LORA_RANKS if each >= served.lora_rank), _LORA_RANKS[-1])
+        own += ["--max-lora-rank", str(rank)]
         own += ["--lora-modules", f"{served.name}={_MODELS}/version"]
     else:
         own += ["--served-model-name", served.name]
@@ -159,9 +172,10 @@ def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     main = {
         "name": "vllm",
         "image": target.vllm_image,
-        "args": _arguments(served),
+        "args": _arguments(served, target),
         "env": [
             *environment,
+            {"name": "USER", "value": "vllm"},  # torch asks for it, and the image knows no such user id
             {"name": "HF_HUB_OFFLINE", "value": "1"},
             {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
         ],
@@ -216,9 +230,9 @@ def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
 
 
 def _volume(served: Served) -> str:
-    """Room for all files, twice where full weights are laid over the base."""
-    size = sum(file.size_bytes for file in [*served.base, *served.version])
-    return f"{max(2, -(-size * 5 // 2 // 2**30))}Gi"
+    """Room for all files, and a quarter more."""
+    size = sum(file.size_bytes for _, file in served.placed())
+    return f"{max(2, -(-size * 5 // 4 // 2**30))}Gi"
 
 
 def _service(served: Served, target: KubernetesTarget) -> dict[str, Any]:
@@ -270,10 +284,8 @@ def _disruption(served: Served, target: KubernetesTarget) -> dict[str, Any]:
 
 
 def _network(served: Served, target: KubernetesTarget) -> dict[str, Any]:
-    gateway = {
-        "namespaceSelector": {},
-        "podSelector": {"matchLabels": {"sartor.dev/role": "gateway"}},
-    }
+    labels = ({"sartor.dev/role": "gateway"}, {_CLIENT: "true"})
+    allowed = [{"namespaceSelector": {}, "podSelector": {"matchLabels": each}} for each in labels]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -281,7 +293,7 @@ def _network(served: Served, target: KubernetesTarget) -> dict[str, Any]:
         "spec": {
             "podSelector": {"matchLabels": _labels(served)},
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [gateway], "ports": [{"port": _PORT}]}],
+            "ingress": [{"from": allowed, "ports": [{"port": _PORT}]}],
         },
     }
 
@@ -300,7 +312,9 @@ Revision `{served.revision}`. Written by Sartor; change the endpoint, not these 
    `AWS_SECRET_ACCESS_KEY` and `AWS_DEFAULT_REGION`, good for reading the model bucket only.
 2. The GPU operator of your cards (`{target.gpu_resource}`).
 3. A metrics adapter that offers vLLM's `vllm:num_requests_waiting` as `vllm_num_requests_waiting` for pods.
-4. `kubectl apply -k .`, or commit this folder where your GitOps controller looks.
+4. The label `{_CLIENT}: "true"` on the pods that may ask this model, and on those of Prometheus that scrape
+   it: the network policy keeps all others away, and without its metrics nothing scales.
+5. `kubectl apply -k .`, or commit this folder where your GitOps controller looks.
 
 Clients ask `http://{served.name}.{target.namespace}/v1` for the model `{served.name}`.
 """

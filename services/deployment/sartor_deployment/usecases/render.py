@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from sartor_datasets.manifests import BaseModelManifest, ManifestFile, ModelVersionManifest
 from sartor_platform.errors import FailedPrecondition
@@ -25,7 +26,7 @@ def render_kubernetes(runtime: Runtime, name: str, target: KubernetesTarget) -> 
 
     Raises:
         NotFound: ENDPOINT_NOT_FOUND.
-        FailedPrecondition: NOTHING_LIVE.
+        FailedPrecondition: NOTHING_LIVE, NOT_FOR_VLLM.
         Unavailable: the object store does not answer.
     """
     ENDPOINT.parse(name)
@@ -45,18 +46,35 @@ def render_kubernetes(runtime: Runtime, name: str, target: KubernetesTarget) -> 
     version = ModelVersionManifest.from_json(runtime.objects.get_bytes(known.manifest))
     base = BaseModelManifest.from_json(runtime.objects.get_bytes(known.base_model_manifest))
     adapter = next((each for each in version.files if each.path == "adapter_config.json"), None)
-    rank = 16
-    if adapter is not None:
-        rank = int(json.loads(runtime.objects.get_bytes(adapter.object)).get("r", rank))
+    config = json.loads(runtime.objects.get_bytes(adapter.object)) if adapter is not None else {}
+    check_vllm_can(version, config)
     served = Served(
         kubernetes_name(name),
         live.name,
         [_file(each) for each in base.files],
         [_file(each) for each in version.files],
         live.spec.engine.context_length,
-        rank,
+        int(config.get("r", 16)),
     )
     return render(served, target)
+
+
+def check_vllm_can(version: ModelVersionManifest, adapter: Mapping[str, Any]) -> None:
+    """Refuse what vLLM would only refuse on the cluster, after minutes."""
+    why = ""
+    if any(each.path == "output_layer.json" for each in version.files):
+        why = "it says labels or numbers, and the output layer has an engine of its own"
+    elif adapter.get("use_dora"):
+        why = "vLLM loads lora and rslora adapters, not dora; train it with `adapter: rslora`"
+    elif int(adapter.get("r", 1)) > 512:
+        why = f"its rank is {adapter['r']}, vLLM takes 512 at most"
+    if why:
+        raise FailedPrecondition(
+            f"{version.name} cannot be served by vLLM: {why}. It runs where the deployment agent runs"
+            " (deploy/overlays/onprem)",
+            reason="NOT_FOR_VLLM",
+            metadata={"name": version.name},
+        )
 
 
 def apply_kubernetes(runtime: Runtime, files: Mapping[str, str], namespace: str) -> list[str]:
