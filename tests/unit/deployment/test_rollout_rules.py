@@ -91,6 +91,21 @@ def test_what_is_sampled_is_masked_whole_or_streamed() -> None:
     assert answer_text(stream + b"data: [DONE]\n\n") == "Hey"
     assert answer_text(b'{"choices":[{"text":"whole"}]}') == "whole"
     assert question_of(b'{"prompt": "x"}') == [{"role": "user", "content": "x"}]
+    two = b'{"choices":[{"index":1,"text":"other"},{"index":0,"text":"first"}]}'
+    assert answer_text(two) == "first"
+
+
+def test_names_addresses_and_secrets_are_masked_too_with_one_number_for_one_value() -> None:
+    """In all messages and the answer: a placeholder of the answer means what it means in the question."""
+    said = "My name is Peter Schneider, I live at Hauptstr. 12, 10115 Berlin. The password is hunter2!secret"
+    asked = [{"role": "system", "content": "Copy a@b.org"}, {"role": "user", "content": f"{said}, c@d.org"}]
+    question, answer = masked_json([asked, "Dear Peter Schneider, we write to c@d.org"])
+    assert question[0]["content"] == "Copy [EMAIL_1]"
+    text = question[1]["content"]
+    assert not [word for word in ("Schneider", "Hauptstr", "hunter2", "c@d.org") if word in text]
+    assert "[ADDRESS_1]" in text
+    assert "[SECRET_1]" in text
+    assert answer == "Dear [NAME_1], we write to [EMAIL_2]"
 
 
 def test_what_no_database_takes_is_left_out_of_samples() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from sartor_text.pii import find_pii
+from sartor_text.pii import EVERY_KIND
+from sartor_text.pseudonyms import mask
 
 _MOST_CHARACTERS = 20_000
 CLASSIFIED = "classification"
@@ -14,19 +15,8 @@ CLASSIFIED = "classification"
 
 
 def masked(text: str) -> str:
-    """The text with each finding replaced by kind and number, as [EMAIL_1]; one number for one value."""
-    counts: Counter[str] = Counter()
-    places: dict[tuple[str, str], str] = {}
-    pieces, at = [], 0
-    text = storable(text[:_MOST_CHARACTERS])
-    for finding in find_pii(text):
-        key = (finding.kind.value, finding.value)
-        if key not in places:
-            counts[finding.kind.value] += 1
-            places[key] = f"[{finding.kind.value}_{counts[finding.kind.value]}]"
-        pieces += [text[at : finding.start], places[key]]
-        at = finding.end
-    return "".join([*pieces, text[at:]])
+    """The text with personal data and secrets replaced by kind and number, as [EMAIL_1]."""
+    return str(masked_json(text))
 
 
 def storable(text: str) -> str:
@@ -35,13 +25,26 @@ def storable(text: str) -> str:
 
 
 def masked_json(value: Any) -> Any:
-    """The same with every string in it."""
+    """The same with every string in it masked; one number for one value in all of them."""
+    return _with_strings(value, iter(mask(list(_strings(value)), EVERY_KIND).texts))
+
+
+def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        return masked(value)
+        yield storable(value[:_MOST_CHARACTERS])
+    elif isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each)
+
+
+def _with_strings(value: Any, texts: Iterator[str]) -> Any:
+    """The value with these texts in the places of its strings, in the order of `_strings`."""
+    if isinstance(value, str):
+        return next(texts)
     if isinstance(value, list):
-        return [masked_json(each) for each in value]
+        return [_with_strings(each, texts) for each in value]
     if isinstance(value, dict):
-        return {storable(key): masked_json(each) for key, each in value.items()}
+        return {storable(key): _with_strings(each, texts) for key, each in value.items()}
     return value
 
 
@@ -58,7 +61,7 @@ def question_of(body: bytes) -> Any:
 
 
 def answer_text(body: bytes) -> str:
-    """The text of an answer, whole or streamed."""
+    """The text of an answer, whole or streamed; of several (`n`) the first."""
     if not body.startswith(b"data:"):
         if label := _label(body):
             return label
@@ -82,7 +85,8 @@ def _choices(data: bytes) -> list[Any]:
         value = json.loads(data)
     except ValueError:
         return []  # the stream's last line, [DONE], or a line that broke off
-    return value.get("choices", []) if isinstance(value, dict) else []
+    choices = value.get("choices", []) if isinstance(value, dict) else []
+    return [choice for choice in choices if not choice.get("index")]  # of several answers the first
 
 
 def _content(choice: Any) -> str:

@@ -10,7 +10,7 @@ import json
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from prometheus_client import Counter
 from sartor_platform import log
@@ -18,7 +18,7 @@ from sartor_platform.database import Database, is_transient
 
 from sartor_deployment import store
 from sartor_deployment.gateway.keys import Keys
-from sartor_deployment.gateway.sample import answer_text, masked, masked_json, question_of
+from sartor_deployment.gateway.sample import answer_text, masked_json, question_of
 from sartor_deployment.gateway.usage import Passage
 from sartor_deployment.store import RequestRow
 
@@ -126,8 +126,8 @@ def traffic_row(seen: Seen, passage: Passage) -> RequestRow:
     if not seen.question or seen.status >= 400:
         return row
     try:
-        question: Any = masked_json(question_of(seen.question))
-        return replace(row, question=json.dumps(question), answer=masked(answer_text(passage.body)))
+        question, answer = masked_json([question_of(seen.question), answer_text(passage.body)])
+        return replace(row, question=json.dumps(question), answer=answer)
     except (ValueError, RecursionError) as error:  # its figures are kept; the text of one is no loss
         log.get().warning("gateway.sample_unreadable", request=seen.id, error=repr(error)[:200])
         return row
