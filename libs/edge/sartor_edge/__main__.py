@@ -47,9 +47,10 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "back":
         return _say(device.go_back())
     outcome = device.ensure_whole()
-    _say(outcome)
-    if device.current is None:
-        return 1
+    said = _say(outcome)
+    if outcome.word == "REFUSED" or device.current is None:
+        return said  # what is not as it was signed is never started
+    sys.stdout.flush()
     return os.execv("/bin/sh", ["/bin/sh", str(device.current / "start.sh")])  # noqa: S606 - the bundle's own
 
 

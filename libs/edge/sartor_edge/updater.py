@@ -4,7 +4,7 @@ The folder of a device:
     current → revisions/<name>      what is served: a link, exchanged by one rename
     previous → revisions/<name>     what was served before
     incoming/<name>/                what is being fetched; a part file goes on where it stopped
-    state.json                      highest sequence taken, and the revisions that failed here
+    state.json                      highest sequence taken, what failed here, and what the disk damaged
 Whatever moment the power goes, `current` names a whole, verified bundle.
 """
 
@@ -53,6 +53,7 @@ class Outcome:
 class _State:
     sequence: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    damaged: str = ""
 
 
 class Device:
@@ -69,8 +70,7 @@ class Device:
     @property
     def current(self) -> Path | None:
         """The bundle that is served, or None."""
-        link = self.home / "current"
-        return link.resolve() if link.exists() else None
+        return self._linked("current")
 
     def update(self) -> Outcome:
         """Look for a newer bundle and take it, if it is well signed, whole, and answers as it should here.
@@ -81,8 +81,9 @@ class Device:
         state = self._state()
         try:
             head = read_head(self._small(CHANNEL), self._small(CHANNEL_SIGNATURE), self._key)
-            if head.sequence <= state.sequence:
-                return Outcome("CURRENT", head.revision, f"sequence {state.sequence} is served already")
+            anew = head.sequence == state.sequence and head.revision == state.damaged
+            if head.sequence <= state.sequence and not anew:
+                return Outcome("CURRENT", head.revision, f"sequence {state.sequence} was taken already")
             if head.manifest_sha256 in state.failed:
                 return Outcome("REFUSED", head.revision, state.failed[head.manifest_sha256])
             folder = self._fetch(head)
@@ -96,30 +97,46 @@ class Device:
             shutil.rmtree(folder)
             return Outcome("WENT_BACK", head.revision, f"{fault}; the revision before serves on")
         self._swap(folder, head)
-        state.sequence = head.sequence
+        state.sequence, state.damaged = head.sequence, ""
         self._write(state)
         return Outcome("UPDATED", head.revision, f"{manifest.size_bytes / 1e6:.1f} MB")
 
     def go_back(self) -> Outcome:
-        """Serve the bundle before again."""
-        previous = self.home / "previous"
-        if not previous.exists():
+        """Serve the bundle before again, if it is whole."""
+        previous = self._linked("previous")
+        if previous is None or previous == self.current:
             return Outcome("REFUSED", "", "there is no earlier revision on this device")
-        target = previous.resolve()
-        self._link("current", target)
-        return Outcome("WENT_BACK", target.name, "the revision before is served again")
+        damage = self._damage(previous)
+        if damage:
+            return Outcome("REFUSED", "", f"the revision before is damaged too: {damage}")
+        self._link("current", previous)
+        return Outcome("WENT_BACK", previous.name, "the revision before is served again")
 
     def ensure_whole(self) -> Outcome:
-        """Before serving: is `current` still what was signed? A damaged disk goes back to the one before."""
+        """Before serving: is `current` still what was signed? A damaged disk goes back to the one before.
+
+        What is REFUSED must not be started. The next update fetches a damaged revision anew.
+        """
         current = self.current
         if current is None:
             return Outcome("REFUSED", "", "nothing was installed yet; run the updater with a network once")
+        damage = self._damage(current)
+        if not damage:
+            return Outcome("CURRENT", current.name, "whole")
+        state = self._state()
+        state.damaged = current.name
+        self._write(state)
+        back = self.go_back()
+        then = "" if back.word == "WENT_BACK" else "; run the updater, which fetches it anew"
+        return Outcome(back.word, back.revision, f"{damage}; {back.message}{then}")
+
+    def _damage(self, bundle: Path) -> str:
+        """What is not as it was signed, or ""."""
         try:
-            verify_bundle(current, self._key)
+            verify_bundle(bundle, self._key)
         except (WrongSignature, BadBundle) as error:
-            back = self.go_back()
-            return Outcome(back.word, back.revision, f"{error}; {back.message}")
-        return Outcome("CURRENT", current.name, "whole")
+            return str(error)
+        return ""
 
     def _fetch(self, head: Head) -> Path:
         folder = self.home / "incoming" / head.revision
@@ -204,16 +221,21 @@ class Device:
     def _swap(self, folder: Path, head: Head) -> None:
         target = self.home / "revisions" / head.revision
         target.parent.mkdir(exist_ok=True)
-        if target.exists():
+        before = self.current
+        if target.exists():  # the disk damaged it
             shutil.rmtree(target)
         os.replace(folder, target)
-        before = self.current
-        if before is not None:
+        if before is not None and before != target.resolve():
             self._link("previous", before)
         self._link("current", target)
+        kept = {self.current, self._linked("previous")}
         for old in target.parent.iterdir():
-            if old not in (target, before):
+            if old.resolve() not in kept:
                 shutil.rmtree(old, ignore_errors=True)
+
+    def _linked(self, name: str) -> Path | None:
+        link = self.home / name
+        return link.resolve() if link.exists() else None
 
     def _link(self, name: str, target: Path) -> None:
         part = self.home / f".{name}.part"
@@ -222,15 +244,23 @@ class Device:
         os.replace(part, self.home / name)
 
     def _state(self) -> _State:
-        try:
-            return _State(**json.loads((self.home / "state.json").read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
-            return _State()  # the channel's sequence and the signature still guard what comes
+        """As written; never below what is served: the power may have gone between the link and the file."""
+        state = _State()
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
+            state = _State(**json.loads((self.home / "state.json").read_text(encoding="utf-8")))
+        current = self.current
+        if current is not None:
+            with contextlib.suppress(OSError, WrongSignature, BadBundle):
+                data, signature = (current / MANIFEST).read_bytes(), (current / SIGNATURE).read_bytes()
+                served = read_manifest(data, signature, self._key).settings.sequence
+                state.sequence = max(state.sequence, served)
+        return state
 
     def _write(self, state: _State) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         part = self.home / ".state.part"
-        value = {"sequence": state.sequence, "failed": dict(list(state.failed.items())[-20:])}
+        failed = dict(list(state.failed.items())[-20:])
+        value = {"sequence": state.sequence, "failed": failed, "damaged": state.damaged}
         with part.open("w", encoding="utf-8") as file:
             json.dump(value, file)
             file.flush()

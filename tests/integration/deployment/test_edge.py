@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -203,6 +204,56 @@ def test_a_bundle_whose_weights_are_no_model_never_serves(
     assert device.current.name == "r1"
     with pytest.raises(EngineFailed), running(folder / "revisions" / "r2"):
         pass
+
+
+def test_what_the_disk_damaged_is_not_started_and_is_fetched_anew(
+    channel: tuple[Path, str], weights: Path, keys: tuple[Path, Path], answer: str, tmp_path: Path
+) -> None:
+    """With nothing to go back to it refuses; the next update mends it; with an earlier one it goes back."""
+    folder, url = channel
+    device = Device(tmp_path / "device", url, keys[1])
+    put(folder, weights, keys, 1, answer, tmp_path)
+    assert device.update().word == "UPDATED"
+    assert device.current is not None
+    (device.current / "start.sh").write_text("#!/bin/sh\necho started\n")
+    serve = [
+        *(sys.executable, "-m", "sartor_edge", "serve"),
+        *("--home", str(device.home), "--public", str(keys[1])),
+    ]
+    done = subprocess.run(serve, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "start.sh is not what the manifest says" in done.stdout
+    assert "run the updater" in done.stdout
+    assert "started" not in done.stdout
+    assert device.update().word == "UPDATED"
+    assert device.ensure_whole().word == "CURRENT"
+    put(folder, weights, keys, 2, answer, tmp_path)
+    assert device.update().word == "UPDATED"
+    (device.current / "weights.gguf").write_bytes(b"GGUF")
+    assert device.ensure_whole().word == "WENT_BACK"
+    assert device.update().word == "UPDATED"
+    assert device.current.name == "r2"
+    assert device.go_back().revision == "r1"
+    assert device.update().word == "CURRENT"  # who goes back by hand stays there
+
+
+def test_a_power_cut_before_the_state_was_written_costs_nothing(
+    channel: tuple[Path, str], weights: Path, keys: tuple[Path, Path], answer: str, tmp_path: Path
+) -> None:
+    """What is served says its sequence itself: it is not fetched again, and nothing older is taken."""
+    folder, url = channel
+    device = Device(tmp_path / "device", url, keys[1])
+    put(folder, weights, keys, 1, answer, tmp_path)
+    assert device.update().word == "UPDATED"
+    state = (device.home / "state.json").read_bytes()
+    put(folder, weights, keys, 2, answer, tmp_path)
+    assert device.update().word == "UPDATED"
+    (device.home / "state.json").write_bytes(state)
+    assert device.update().word == "CURRENT"
+    (device.home / "state.json").unlink()
+    publish(tmp_path / "bundle-1", folder, *keys)
+    assert device.update().word == "CURRENT"
+    assert device.go_back().revision == "r1"
 
 
 def test_a_full_disk_is_told_with_the_numbers(
