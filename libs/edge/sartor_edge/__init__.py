@@ -3,7 +3,8 @@
     signing.py    Ed25519 keys; what is signed and how it is checked
     bundle.py     a revision as one signed folder: weights, settings, template, start script, manifest
     channel.py    where devices look for the newest bundle: a folder that any web server serves
-    updater.py    fetch, resume, verify, try, swap, go back
+    download.py   a bundle's files, resumed, within what the disk holds
+    updater.py    verify, try, swap, go back
     engine.py     a bundle's engine, started by the bundle's own script
     feedback.py   what users say, kept until it can be sent
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sartor_edge.bundle import BadBundle, verify_bundle
 from sartor_edge.channel import publish
+from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.feedback import FeedbackBuffer
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
-from sartor_edge.updater import Device, NoNetwork, NoSpace, Outcome
+from sartor_edge.updater import Device, Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:

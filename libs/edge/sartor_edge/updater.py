@@ -11,33 +11,18 @@ Whatever moment the power goes, `current` names a whole, verified bundle.
 from __future__ import annotations
 
 import contextlib
-import http.client
+import hashlib
 import json
 import os
 import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from sartor_edge.bundle import MANIFEST, SIGNATURE, BadBundle, Manifest, digest, read_manifest, verify_bundle
+from sartor_edge.bundle import MANIFEST, SIGNATURE, BadBundle, Manifest, read_manifest, verify_bundle
 from sartor_edge.channel import CHANNEL, CHANNEL_SIGNATURE, Head, read_head
+from sartor_edge.download import Downloads, check_space
 from sartor_edge.engine import EngineFailed, check, running
 from sartor_edge.signing import WrongSignature
-
-_CHUNK = 2**18
-_SPARE_BYTES = 64 * 2**20
-_MOST_SMALL = 4 * 2**20
-
-
-class NoNetwork(Exception):
-    """The channel cannot be reached now; the device serves what it has."""
-
-
-class NoSpace(Exception):
-    """The disk cannot hold the new bundle; the message has the numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +48,8 @@ class Device:
         self, home: Path, channel_url: str, public_key: Path, *, timeout_seconds: float = 30.0
     ) -> None:
         self.home = home
-        self._url = channel_url.rstrip("/")
+        self._channel = Downloads(channel_url, timeout_seconds)
         self._key = public_key
-        self._timeout = timeout_seconds
 
     @property
     def current(self) -> Path | None:
@@ -80,7 +64,7 @@ class Device:
         """
         state = self._state()
         try:
-            head = read_head(self._small(CHANNEL), self._small(CHANNEL_SIGNATURE), self._key)
+            head = read_head(self._channel.small(CHANNEL), self._channel.small(CHANNEL_SIGNATURE), self._key)
             anew = head.sequence == state.sequence and head.revision == state.damaged
             if head.sequence <= state.sequence and not anew:
                 return Outcome("CURRENT", head.revision, f"sequence {state.sequence} was taken already")
@@ -141,82 +125,24 @@ class Device:
     def _fetch(self, head: Head) -> Path:
         folder = self.home / "incoming" / head.revision
         folder.mkdir(parents=True, exist_ok=True)
+        for other in folder.parent.iterdir():
+            if other != folder:  # a newer one came while it was fetched
+                shutil.rmtree(other, ignore_errors=True)
         base = f"revisions/{head.revision}"
-        data, signature = self._small(f"{base}/{MANIFEST}"), self._small(f"{base}/{SIGNATURE}")
+        data, signature = (self._channel.small(f"{base}/{name}") for name in (MANIFEST, SIGNATURE))
         manifest = read_manifest(data, signature, self._key)
+        if hashlib.sha256(data).hexdigest() != head.manifest_sha256:
+            raise BadBundle("the channel names another manifest")
         if manifest.settings.sequence != head.sequence:
             raise BadBundle("the channel and the manifest name different sequences")
-        self._check_space(folder, manifest)
+        check_space(folder, manifest)
         for name, (sha256, size) in manifest.files.items():
-            self._file(f"{base}/{name}", folder / name, sha256, size)
-        (folder / MANIFEST).write_bytes(data)
-        (folder / SIGNATURE).write_bytes(signature)
-        if digest(folder / MANIFEST) != head.manifest_sha256:
-            raise BadBundle("the channel names another manifest")
+            self._channel.file(f"{base}/{name}", folder / name, sha256, size)
+        _write(folder / MANIFEST, data)
+        _write(folder / SIGNATURE, signature)
         (folder / "start.sh").chmod(0o755)
+        _sync(folder)
         return folder
-
-    def _check_space(self, folder: Path, manifest: Manifest) -> None:
-        there = sum(path.stat().st_size for path in folder.iterdir())
-        free = shutil.disk_usage(folder).free
-        missing = manifest.size_bytes - there + _SPARE_BYTES
-        if free < missing:
-            raise NoSpace(
-                f"the new revision needs {missing / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free;"
-                " the current one serves on"
-            )
-
-    def _file(self, path: str, target: Path, sha256: str, size: int) -> None:
-        if target.exists() and target.stat().st_size == size and digest(target) == sha256:
-            return
-        part = target.with_name(target.name + ".part")
-        have = part.stat().st_size if part.exists() else 0
-        if have > size:
-            part.unlink()
-            have = 0
-        if have < size:
-            self._download(path, part, have, size)
-        if digest(part) != sha256:
-            part.unlink()
-            raise BadBundle(f"{target.name} arrived changed: its digest is not the manifest's")
-        os.replace(part, target)
-
-    def _download(self, path: str, part: Path, have: int, size: int) -> None:
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        with self._open(path, headers) as answer:
-            resumed = answer.status == 206
-            with part.open("ab" if resumed else "wb") as file:
-                left = size - (have if resumed else 0)
-                try:
-                    while left > 0 and (chunk := answer.read(min(_CHUNK, left))):
-                        file.write(chunk)
-                        left -= len(chunk)
-                except (OSError, http.client.HTTPException) as error:
-                    raise NoNetwork(
-                        f"the network went while {path} was fetched; it goes on next time"
-                    ) from error
-                finally:
-                    file.flush()
-                    os.fsync(file.fileno())
-        if left:
-            raise NoNetwork(f"{path} broke off with {left} bytes to go; it goes on next time")
-
-    def _small(self, path: str) -> bytes:
-        with self._open(path, {}) as answer:
-            try:
-                return bytes(answer.read(_MOST_SMALL))
-            except (OSError, http.client.HTTPException) as error:
-                raise NoNetwork(f"the network went while {path} was fetched") from error
-
-    @contextlib.contextmanager
-    def _open(self, path: str, headers: dict[str, str]) -> Iterator[Any]:
-        request = urllib.request.Request(f"{self._url}/{path}", headers=headers)  # noqa: S310 - set by its owner
-        try:
-            answer = urllib.request.urlopen(request, timeout=self._timeout)  # noqa: S310
-        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-            raise NoNetwork(f"{self._url}/{path} cannot be fetched: {error}") from error
-        with answer:
-            yield answer
 
     def _swap(self, folder: Path, head: Head) -> None:
         target = self.home / "revisions" / head.revision
@@ -225,6 +151,7 @@ class Device:
         if target.exists():  # the disk damaged it
             shutil.rmtree(target)
         os.replace(folder, target)
+        _sync(target.parent)  # before the link names it
         if before is not None and before != target.resolve():
             self._link("previous", before)
         self._link("current", target)
@@ -242,6 +169,7 @@ class Device:
         part.unlink(missing_ok=True)
         part.symlink_to(os.path.relpath(target, self.home))
         os.replace(part, self.home / name)
+        _sync(self.home)
 
     def _state(self) -> _State:
         """As written; never below what is served: the power may have gone between the link and the file."""
@@ -261,11 +189,24 @@ class Device:
         part = self.home / ".state.part"
         failed = dict(list(state.failed.items())[-20:])
         value = {"sequence": state.sequence, "failed": failed, "damaged": state.damaged}
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(part, json.dumps(value).encode())
         os.replace(part, self.home / "state.json")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Let what was made, renamed or linked in it be on the disk before what follows."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _fault(folder: Path, manifest: Manifest) -> str:

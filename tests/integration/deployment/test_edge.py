@@ -17,10 +17,11 @@ import pytest
 from sartor_deployment.build.weights import build
 from sartor_edge.bundle import BadBundle, BundleSettings, Probe, make_bundle, verify_bundle
 from sartor_edge.channel import publish
+from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.engine import EngineFailed, ask, check, running
 from sartor_edge.feedback import FeedbackBuffer
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
-from sartor_edge.updater import Device, NoNetwork, NoSpace
+from sartor_edge.updater import Device
 
 CONVERTER = Path(sys.prefix) / "share" / "sartor" / "converter"
 pytestmark = pytest.mark.skipif(not CONVERTER.exists(), reason="the converter is not installed")
@@ -271,6 +272,31 @@ def test_a_full_disk_is_told_with_the_numbers(
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
     with pytest.raises(NoSpace, match="1 MB are free"):
         Device(tmp_path / "device", url, keys[1]).update()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_disk_that_fills_meanwhile_is_no_fault_of_the_network(
+    channel: tuple[Path, str], weights: Path, keys: tuple[Path, Path], answer: str, tmp_path: Path
+) -> None:
+    """It is told as what it is; with room again the update goes through. Older fetches are removed."""
+    folder, url = channel
+    put(folder, weights, keys, 1, answer, tmp_path)
+    device = Device(tmp_path / "device", url, keys[1])
+    incoming = device.home / "incoming"
+    (incoming / "r0").mkdir(parents=True)
+    (incoming / "r1").mkdir()
+    (incoming / "r1" / "weights.gguf.part").symlink_to("/dev/full")
+    with pytest.raises(NoSpace, match="Make room"):
+        device.update()
+    assert not (incoming / "r0").exists()
+    (incoming / "r1" / "weights.gguf.part").unlink()
+    assert device.update().word == "UPDATED"
+
+
+def test_an_address_that_is_none_is_told(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    """Not as a stack trace."""
+    with pytest.raises(NoNetwork, match="write https"):
+        Device(tmp_path / "device", "example.org/www", keys[1]).update()
 
 
 def test_feedback_waits_for_the_network(channel: tuple[Path, str], tmp_path: Path) -> None:
