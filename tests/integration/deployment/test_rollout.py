@@ -162,7 +162,7 @@ def test_a_person_is_asked_where_the_project_file_says_so(
 def test_sampled_requests_are_masked_and_feedback_is_kept(
     deployment: Deployment, client: openai.OpenAI
 ) -> None:
-    """The address is not in the database; the thumb is counted; feedback sent twice counts once."""
+    """The address is not in the database; the thumb counts at once; feedback sent twice counts once."""
     text = "Write to jane.doe@example.com about my order"
     answer = client.chat.completions.create(
         model="support", messages=[{"role": "user", "content": text}], max_tokens=4
@@ -174,11 +174,15 @@ def test_sampled_requests_are_masked_and_feedback_is_kept(
         "comment": "ask jane.doe@example.com",
     }
 
-    def sent() -> bool:
-        return httpx.post(f"{deployment.gateway_url}/feedback", json=body).status_code == 201
+    def sent(**changes: str) -> int:
+        return httpx.post(f"{deployment.gateway_url}/feedback", json={**body, **changes}).status_code
 
-    eventually(sent, "the answer is known")
-    assert sent()
+    assert [sent(), sent()] == [201, 201]
+    other = client.chat.completions.create(
+        model="support", messages=[{"role": "user", "content": "Thanks"}], max_tokens=1
+    )
+    assert sent(request_id=other.id) == 409  # it would be lost: the id is that of the first
+    assert sent(request_id="nobody's") == 404
     with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"]) as connection:
         kept = connection.execute(
             "SELECT question::text, answer FROM deployment.gateway_requests WHERE answer_id = %s", [answer.id]

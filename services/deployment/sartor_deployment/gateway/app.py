@@ -24,6 +24,9 @@ from sartor_deployment.gateway.proxy import CLASSIFICATIONS, Asked, Proxy, Proxy
 from sartor_deployment.gateway.routes import Routes
 from sartor_deployment.gateway.traffic import NoRecorder, Recorder
 
+_WRITTEN_SECONDS = 1.5
+"""So long after its end, a request is written down; what a user says at once waits for it."""
+
 
 class FeedbackStore(Protocol):
     """Where feedback goes. Blocking; called in a thread."""
@@ -94,7 +97,13 @@ def make_app(
         if feedback is None:
             raise ApiError(503, "this gateway keeps no feedback", "feedback_not_kept")
         project = f"projects/{caller.key.project}" if caller.key else ""
-        revision = await asyncio.to_thread(feedback.keep, given, project)
+        try:
+            revision = await asyncio.to_thread(feedback.keep, given, project)
+        except ApiError as error:
+            if error.code != "answer_not_found":
+                raise
+            await asyncio.sleep(_WRITTEN_SECONDS)  # of an answer of just now
+            revision = await asyncio.to_thread(feedback.keep, given, project)
         return JSONResponse({"object": "feedback", "id": given.id, "revision": revision}, 201)
 
     async def health(_request: Request) -> Response:

@@ -48,11 +48,11 @@ def parse_feedback(value: dict[str, Any]) -> Feedback:
             "missing_required_parameter",
             "request_id",
         )
-    score = value.get("score")
-    if "thumbs" in value:
-        if value["thumbs"] not in _THUMBS or score is not None:
+    score, thumbs = value.get("score"), value.get("thumbs")
+    if thumbs is not None:
+        if not isinstance(thumbs, str) or thumbs not in _THUMBS or score is not None:
             raise ApiError(400, "'thumbs' is \"up\" or \"down\", without a 'score'", "invalid_type", "thumbs")
-        score = _THUMBS[value["thumbs"]]
+        score = _THUMBS[thumbs]
     if score is not None and (
         isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1
     ):
@@ -76,7 +76,7 @@ def _text(value: dict[str, Any], name: str) -> str | None:
             "invalid_type",
             name,
         )
-    return text
+    return text.strip() or None  # white space alone says nothing, and must not become a training record
 
 
 class FeedbackTable:
@@ -89,7 +89,7 @@ class FeedbackTable:
         """Keep it; returns the revision it is about.
 
         Raises:
-            ApiError: 404 ANSWER_NOT_FOUND, 503 while the database is away.
+            ApiError: 404 ANSWER_NOT_FOUND, 409 the id is taken, 503 while the database is away.
         """
         try:
             with self._database.transaction() as tx:
@@ -112,7 +112,13 @@ class FeedbackTable:
                     correction=masked(given.correction) if given.correction else None,
                     comment=masked(given.comment) if given.comment else None,
                 )
-                store.insert_feedback(tx, row)
+                if not store.insert_feedback(tx, row):
+                    raise ApiError(
+                        409,
+                        f"the id {given.id!r} is taken by feedback about another answer; send another",
+                        "feedback_id_taken",
+                        "id",
+                    )
         except ApiError:
             raise
         except Exception as error:

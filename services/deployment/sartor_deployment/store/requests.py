@@ -105,8 +105,12 @@ def request_of(connection: Connection, id_: str, project: str = "") -> tuple[str
     return None if row is None else (row.id, row.endpoint, row.revision)
 
 
-def insert_feedback(tx: Transaction, row: FeedbackRow) -> None:
-    """Add it; feedback with an id that is known (sent again after it was buffered) changes nothing."""
+def insert_feedback(tx: Transaction, row: FeedbackRow) -> bool:
+    """Add it; feedback with an id that is known (sent again after it was buffered) changes nothing.
+
+    Returns:
+        Whether that id is this request's: False where feedback about another one has it.
+    """
     tx.connection.execute(
         text(
             "INSERT INTO feedback (id, request, endpoint, revision, score, correction, comment) VALUES"
@@ -114,6 +118,8 @@ def insert_feedback(tx: Transaction, row: FeedbackRow) -> None:
         ),
         asdict(row),
     )
+    kept = tx.connection.execute(text("SELECT request FROM feedback WHERE id = :id"), {"id": row.id})
+    return bool(kept.scalar_one() == row.request)
 
 
 def traffic(
