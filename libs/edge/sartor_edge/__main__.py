@@ -11,17 +11,18 @@ from pathlib import Path
 from sartor_edge.bundle import BadBundle, verify_bundle
 from sartor_edge.channel import publish
 from sartor_edge.download import NoNetwork, NoSpace
+from sartor_edge.engine import NoEngine
 from sartor_edge.feedback import FeedbackBuffer
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
 from sartor_edge.updater import Device, Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 well, 1 refused or went back, 2 no network or no space: try again later."""
+    """0 well, 1 refused or went back, 2 no network, space or engine: try again later."""
     given = _parser().parse_args(argv)
     try:
         return _run(given)
-    except (NoNetwork, NoSpace) as error:
+    except (NoNetwork, NoSpace, NoEngine) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (BadBundle, WrongSignature, UnusableKey, OSError) as error:
@@ -44,7 +45,7 @@ def _run(given: argparse.Namespace) -> int:
         return _say(Outcome("SENT" if not left else "WAITING", "", f"{sent} sent, {left} wait"))
     device = Device(given.home, getattr(given, "channel_url", ""), given.public)
     if given.command == "update":
-        return _say(device.update())
+        return _say(device.update(again=given.again))
     if given.command == "back":
         return _say(device.go_back())
     outcome = device.ensure_whole()
@@ -77,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         for path in paths:
             command.add_argument(f"--{path}", type=Path, required=True)
     commands.choices["update"].add_argument("--channel-url", required=True)
+    commands.choices["update"].add_argument(
+        "--again", action="store_true", help="also what failed here before"
+    )
     commands.choices["feedback"].add_argument("--gateway", required=True)
     commands.choices["feedback"].add_argument("--api-key", default=os.environ.get("SARTOR_API_KEY", ""))
     return parser

@@ -26,7 +26,11 @@ if command -v llama-server >/dev/null 2>&1; then
     --jinja --chat-template-file chat_template.jinja \\
     --host "${{HOST:-127.0.0.1}}" --port "${{PORT:-8080}}"
 fi
-exec "${{PYTHON:-python3}}" serve.py
+if "${{PYTHON:-python3}}" -c "import xllamacpp" 2>/dev/null; then
+  exec "${{PYTHON:-python3}}" serve.py
+fi
+echo "no engine is here: install llama.cpp's llama-server, or the wheel xllamacpp" >&2
+exit 127
 """
 _SERVE = '''"""Serves weights.gguf with the xllamacpp wheel (llama.cpp's own server), as engine.json says."""
 

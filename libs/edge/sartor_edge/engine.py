@@ -17,10 +17,15 @@ from pathlib import Path
 
 _LOAD_SECONDS = 300.0
 _ANSWER_TOKENS = 16
+_NO_ENGINE = 127  # what start.sh ends with
 
 
 class EngineFailed(Exception):
     """It did not start, or did not answer."""
+
+
+class NoEngine(Exception):
+    """This machine has nothing that can run a bundle; that is no fault of the bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ def running(bundle: Path, port: int = 0, seconds: float = _LOAD_SECONDS) -> Iter
 
     Raises:
         EngineFailed: it ended, or did not load in time.
+        NoEngine: the bundle's script found neither llama-server nor xllamacpp.
     """
     port = port or _free_port()
     words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
@@ -57,6 +63,8 @@ def running(bundle: Path, port: int = 0, seconds: float = _LOAD_SECONDS) -> Iter
             if process.poll() is not None:
                 words.seek(0)
                 last = words.read()[-400:].decode("utf-8", "replace").strip()
+                if process.returncode == _NO_ENGINE:
+                    raise NoEngine(last)
                 raise EngineFailed(
                     f"the engine ended with status {process.returncode} before it answered: {last}"
                 )
@@ -94,7 +102,7 @@ def ask(port: int, prompt: str, tokens: int = _ANSWER_TOKENS) -> str:
         if status != 200:
             raise EngineFailed(f"the engine answered {status}: {data[:200]!r}")
         return str(json.loads(data)["choices"][0]["message"]["content"] or "")
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+    except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
         raise EngineFailed(f"the engine did not answer: {error!r}") from error
 
 

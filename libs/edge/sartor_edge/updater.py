@@ -56,11 +56,13 @@ class Device:
         """The bundle that is served, or None."""
         return self._linked("current")
 
-    def update(self) -> Outcome:
+    def update(self, *, again: bool = False) -> Outcome:
         """Look for a newer bundle and take it, if it is well signed, whole, and answers as it should here.
 
+        Args:
+            again: try also what failed here before, as after memory was added.
         Raises:
-            NoNetwork, NoSpace: nothing changed; what was fetched is kept, and fetched on next time.
+            NoNetwork, NoSpace, NoEngine: nothing changed; what was fetched is kept for the next time.
         """
         state = self._state()
         try:
@@ -68,8 +70,9 @@ class Device:
             anew = head.sequence == state.sequence and head.revision == state.damaged
             if head.sequence <= state.sequence and not anew:
                 return Outcome("CURRENT", head.revision, f"sequence {state.sequence} was taken already")
-            if head.manifest_sha256 in state.failed:
-                return Outcome("REFUSED", head.revision, state.failed[head.manifest_sha256])
+            if head.manifest_sha256 in state.failed and not again:
+                why = state.failed[head.manifest_sha256]
+                return Outcome("REFUSED", head.revision, f"{why}; `update --again` tries it once more")
             folder = self._fetch(head)
         except (WrongSignature, BadBundle) as error:
             return Outcome("REFUSED", "", str(error))

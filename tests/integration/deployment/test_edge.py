@@ -18,7 +18,7 @@ from sartor_deployment.build.weights import build
 from sartor_edge.bundle import BadBundle, BundleSettings, Probe, make_bundle, verify_bundle
 from sartor_edge.channel import publish
 from sartor_edge.download import NoNetwork, NoSpace
-from sartor_edge.engine import EngineFailed, ask, check, running
+from sartor_edge.engine import EngineFailed, NoEngine, ask, check, running
 from sartor_edge.feedback import FeedbackBuffer
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
 from sartor_edge.updater import Device
@@ -147,6 +147,7 @@ def test_an_update_resumes_swaps_and_goes_back_by_itself(
     assert "0 of 1 known prompts" in outcome.message
     assert device.current.name == "r2"
     assert device.update().word == "REFUSED"  # it is not tried again and again
+    assert device.update(again=True).word == "WENT_BACK"  # but where a person says so
     with running(device.current) as port:  # the network is not needed any more
         assert check(device.current, port).share == 1.0
     (device.current / "weights.gguf").write_bytes(b"GGUF")  # the disk fails
@@ -290,6 +291,27 @@ def test_a_disk_that_fills_meanwhile_is_no_fault_of_the_network(
         device.update()
     assert not (incoming / "r0").exists()
     (incoming / "r1" / "weights.gguf.part").unlink()
+    assert device.update().word == "UPDATED"
+
+
+def test_a_device_without_an_engine_is_told_and_takes_the_bundle_once_it_has_one(
+    channel: tuple[Path, str],
+    weights: Path,
+    keys: tuple[Path, Path],
+    answer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no fault of the bundle: nothing is remembered, and nothing is fetched twice."""
+    folder, url = channel
+    put(folder, weights, keys, 1, answer, tmp_path)
+    device = Device(tmp_path / "device", url, keys[1])
+    monkeypatch.setenv("PYTHON", "/nonexistent/python")
+    with pytest.raises(NoEngine, match=r"install llama\.cpp's llama-server"):
+        device.update()
+    assert device.current is None
+    monkeypatch.setenv("PYTHON", sys.executable)
+    (folder / "revisions" / "r1" / "weights.gguf").unlink()
     assert device.update().word == "UPDATED"
 
 
