@@ -41,8 +41,10 @@ def _run(given: argparse.Namespace) -> int:
         manifest = verify_bundle(given.bundle, given.public)
         return _say(Outcome("WHOLE", manifest.settings.revision, f"{manifest.size_bytes / 1e6:.1f} MB"))
     if given.command == "feedback":
-        sent, left = FeedbackBuffer(given.home / "feedback.jsonl").send(given.gateway, given.api_key)
-        return _say(Outcome("SENT" if not left else "WAITING", "", f"{sent} sent, {left} wait"))
+        done = FeedbackBuffer(given.home / "feedback.jsonl").send(given.gateway, given.api_key)
+        text = f"{done.sent} sent, {done.refused} refused, {done.waiting} wait"
+        _say(Outcome("WAITING" if done.waiting else "SENT", "", f"{text}; {done.why}" if done.why else text))
+        return 2 if done.waiting else 0
     device = Device(given.home, getattr(given, "channel_url", ""), given.public)
     if given.command == "update":
         return _say(device.update(again=given.again))

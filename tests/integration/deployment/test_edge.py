@@ -19,7 +19,7 @@ from sartor_edge.bundle import BadBundle, BundleSettings, Probe, make_bundle, ve
 from sartor_edge.channel import publish
 from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.engine import EngineFailed, NoEngine, ask, check, running
-from sartor_edge.feedback import FeedbackBuffer
+from sartor_edge.feedback import FeedbackBuffer, Sent
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
 from sartor_edge.updater import Device
 
@@ -34,6 +34,7 @@ class Web(http.server.SimpleHTTPRequestHandler):
     cut_after = 0
     ranges: list[str]
     posted: list[dict[str, Any]]
+    refusal: tuple[int, str]
 
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))
@@ -56,10 +57,14 @@ class Web(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(data[start:])
 
     def do_POST(self) -> None:
-        type(self).posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(201)
-        self.send_header("Content-Length", "0")
+        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status, said = type(self).refusal
+        if status == 201:
+            type(self).posted.append(given)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(said)))
         self.end_headers()
+        self.wfile.write(said.encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Quiet."""
@@ -99,7 +104,7 @@ def channel(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder and the URL where it is served."""
     folder = tmp_path / "channel"
     folder.mkdir()
-    Web.cut_after, Web.ranges, Web.posted = 0, [], []
+    Web.cut_after, Web.ranges, Web.posted, Web.refusal = 0, [], [], (201, "")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield folder, f"http://127.0.0.1:{server.server_address[1]}"
@@ -328,8 +333,58 @@ def test_feedback_waits_for_the_network(channel: tuple[Path, str], tmp_path: Pat
     assert buffer.add({"request_id": "chatcmpl-2", "correction": "Grüße"})
     with (tmp_path / "feedback.jsonl").open("a") as file:
         file.write('{"request_id": "broke o')  # the power went
-    assert buffer.send("http://127.0.0.1:9/v1") == (0, 2)
-    assert buffer.send(channel[1]) == (2, 0)
-    assert [each["request_id"] for each in Web.posted] == ["chatcmpl-1", "chatcmpl-2"]
-    assert len({each["id"] for each in Web.posted}) == 2
+    assert buffer.add({"request_id": "chatcmpl-3", "thumbs": "down"})
+    gone = buffer.send("http://127.0.0.1:9/v1")
+    assert (gone.sent, gone.waiting) == (0, 3)
+    assert "refused" in gone.why
+    assert buffer.send(channel[1]) == Sent(3, 0, 0)
+    assert [each["request_id"] for each in Web.posted] == ["chatcmpl-1", "chatcmpl-2", "chatcmpl-3"]
+    assert len({each["id"] for each in Web.posted}) == 3
     assert buffer.waiting() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "keeps"),
+    [
+        (404, "<html>no such page</html>", True),  # a wrong address
+        (401, "no key", True),
+        (403, "a foreign key", True),
+        (503, "later", True),
+        (404, '{"error": {"code": "answer_not_found"}}', False),
+        (400, "no such field", False),
+    ],
+)
+def test_feedback_is_given_up_only_where_it_will_never_be_taken(
+    channel: tuple[Path, str], tmp_path: Path, status: int, said: str, keeps: bool
+) -> None:
+    """And even then it is laid aside with the reason, not thrown away."""
+    buffer = FeedbackBuffer(tmp_path / "feedback.jsonl")
+    buffer.add({"request_id": "chatcmpl-1", "thumbs": "up"})
+    Web.refusal = (status, said)
+    found = buffer.send(channel[1])
+    assert (found.sent, found.refused, found.waiting) == (0, int(not keeps), int(keeps))
+    assert said in found.why
+    aside = tmp_path / "refused.jsonl"
+    assert aside.exists() is not keeps
+    assert keeps or json.loads(aside.read_text())["request_id"] == "chatcmpl-1"
+
+
+def test_feedback_that_comes_while_others_are_sent_is_kept(tmp_path: Path) -> None:
+    """The application adds while the timer sends."""
+    buffer = FeedbackBuffer(tmp_path / "feedback.jsonl")
+
+    class Slow(Web):
+        def do_POST(self) -> None:
+            buffer.add({"request_id": "meanwhile", "thumbs": "up"})
+            super().do_POST()
+
+    Web.posted, Web.refusal = [], (201, "")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    buffer.add({"request_id": "first", "thumbs": "up"})
+    try:
+        assert buffer.send(f"http://127.0.0.1:{server.server_address[1]}") == Sent(1, 0, 1)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [each["request_id"] for each in buffer.waiting()] == ["meanwhile"]
