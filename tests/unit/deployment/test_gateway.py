@@ -133,6 +133,8 @@ def test_a_stream_that_breaks_ends_with_an_error_event(engine: Any) -> None:
         (b"{}", 400, "missing_required_parameter"),
         (b'{"model": "support"}', 400, "missing_required_parameter"),
         (b'{"model": "support", "messages": ["hello"]}', 400, "invalid_type"),
+        (b'{"model": "support", "messages": [{"content": "x"}]}', 400, "invalid_type"),
+        (b'{"model": "support", "messages": [{"role": "user", "content": ["x"]}]}', 400, "invalid_type"),
         (b'{"model": "nobody", "messages": [{"role": "user", "content": "x"}]}', 404, "model_not_found"),
         (b" " * 20_000, 413, "request_too_large"),
     ],
@@ -145,6 +147,52 @@ def test_bad_requests_get_errors_in_openai_shape(body: bytes, status: int, code:
     assert error["code"] == code
     assert error["message"]
     assert error["type"] == "invalid_request_error"
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+        ({"tools": "weather"}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"stop": 5}, "stop"),
+        ({"stop": ["a", 5]}, "stop"),
+        ({"response_format": "json"}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"top_logprobs": 100_000}, "top_logprobs"),
+    ],
+)
+def test_what_engines_take_for_their_own_failure_is_the_clients_mistake(
+    changes: dict[str, Any], param: str
+) -> None:
+    """They answer it with 500, which counts against a canary, or leave it out; here it is told."""
+    error = client(NOBODY).post("/v1/chat/completions", json={**QUESTION, **changes})
+    assert (error.status_code, error.json()["error"]["param"]) == (400, param)
+
+
+def test_tools_calls_and_parts_of_text_pass(engine: Any) -> None:
+    """In all the forms in which OpenAI's client sends them."""
+    good = engine(lambda handler, body: send(handler, 200, {"model": "r1"}))
+    function = {"name": "weather", "arguments": "{}"}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Rain?"}]},
+        {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "a", "content": "no"},
+    ]
+    body = {
+        "model": "support",
+        "messages": messages,
+        "tools": [{"type": "function", "function": {"name": "weather"}}],
+        "stop": ["\n"],
+        "response_format": {"type": "json_object"},
+        "logprobs": True,
+        "top_logprobs": 5,
+    }
+    assert client(good).post("/v1/chat/completions", json=body).status_code == 200
 
 
 def test_an_unknown_path_is_json_too() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.feedback import Feedback, parse_feedback
 from sartor_deployment.gateway.keys import Keys
 from sartor_deployment.gateway.proxy import CLASSIFICATIONS, Asked, Proxy, ProxyLimits
+from sartor_deployment.gateway.request_form import checked, json_object
 from sartor_deployment.gateway.routes import Routes
 from sartor_deployment.gateway.traffic import NoRecorder, Recorder
 
@@ -55,7 +55,7 @@ def make_app(
     async def ask(request: Request, needed: str, path: str) -> Response:
         caller = guard.caller(request.headers.get("authorization", ""))
         body = await _body(request, max_body_bytes)
-        value = _checked(body, needed)
+        value = checked(body, needed)
         route = proxy.route(value["model"])
         caller.check(route)
         guard.admit(caller)
@@ -93,7 +93,7 @@ def make_app(
 
     async def opinion(request: Request) -> Response:
         caller = guard.caller(request.headers.get("authorization", ""))
-        given = parse_feedback(_object(await _body(request, max_body_bytes)))
+        given = parse_feedback(json_object(await _body(request, max_body_bytes)))
         if feedback is None:
             raise ApiError(503, "this gateway keeps no feedback", "feedback_not_kept")
         project = f"projects/{caller.key.project}" if caller.key else ""
@@ -173,34 +173,6 @@ async def _body(request: Request, limit: int) -> bytes:
             raise ApiError(413, f"the request is larger than {limit} bytes", "request_too_large")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"the body is not JSON: {error}", "invalid_json") from error
-    if not isinstance(value, dict):
-        raise ApiError(400, "the body must be a JSON object", "invalid_json")
-    return value
-
-
-def _checked(body: bytes, needed: str) -> dict[str, Any]:
-    """A request, once its form is right; what the engine checks itself is left to it."""
-    value = _object(body)
-    model = value.get("model")
-    if not isinstance(model, str) or not model:
-        raise ApiError(
-            400, "you must name a model: an endpoint or a revision", "missing_required_parameter", "model"
-        )
-    if not value.get(needed):
-        raise ApiError(400, f"{needed!r} is missing or empty", "missing_required_parameter", needed)
-    messages = value.get("messages")
-    if needed == "messages" and not (
-        isinstance(messages, list) and all(isinstance(m, dict) for m in messages)
-    ):
-        raise ApiError(400, "'messages' must be an array of objects", "invalid_type", "messages")
-    return value
 
 
 def _model(name: str) -> dict[str, Any]:
