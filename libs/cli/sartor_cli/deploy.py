@@ -281,6 +281,10 @@ def bundle(
     endpoint: Name,
     key: Annotated[Path, typer.Option(help="Your private key (`python -m sartor_edge keygen`).")],
     out: Annotated[Path, typer.Option(help="The new folder.")],
+    sequence: Annotated[
+        int,
+        typer.Option(min=0, help="Above what devices have; else the revision's number.", show_default=False),
+    ] = 0,
     project: Project = "",
     data_dir: DataDir = Path(".sartor"),
 ) -> None:
@@ -295,7 +299,7 @@ def bundle(
 
     with Sartor.local(data_dir) as sartor:
         name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
-        manifest = write_bundle(sartor, name, key, out)
+        manifest = write_bundle(sartor, name, key, out, sequence)
     size = manifest.size_bytes / 1e6
     console.print(
         f"{last(manifest.settings.revision)} is in {out}: {size:,.1f} MB, signed. Start it: {out}/start.sh"

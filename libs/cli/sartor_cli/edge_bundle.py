@@ -21,8 +21,8 @@ _PROMPTS = ("Hello, who are you?", "What can you help me with?", "Thank you, goo
 _ANSWER_TOKENS = 16
 
 
-def write_bundle(sartor: Sartor, endpoint: str, key: Path, out: Path) -> Manifest:
-    """Write it into the new folder `out`.
+def write_bundle(sartor: Sartor, endpoint: str, key: Path, out: Path, sequence: int = 0) -> Manifest:
+    """Write it into the new folder `out`. `sequence` 0 is the revision's number; devices only go up.
 
     Raises:
         CommandFailed: the folder is not empty, the key cannot sign, the weights are not what was built.
@@ -42,7 +42,7 @@ def write_bundle(sartor: Sartor, endpoint: str, key: Path, out: Path) -> Manifes
     settings = BundleSettings(
         revision=f"{last(endpoint)}-{last(revision.name)}",
         model_version=revision.model_version,
-        sequence=int(last(revision.name).removeprefix("r")),
+        sequence=sequence or int(last(revision.name).removeprefix("r")),
         alias=last(endpoint),
         context_length=found.engine.context_length,
         slots=1,

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sartor_edge.bundle import MANIFEST, BadBundle, digest, verify_bundle
-from sartor_edge.signing import sign, verify
+from sartor_edge.signing import WrongSignature, sign, verify
 
 CHANNEL, CHANNEL_SIGNATURE = "channel.json", "channel.sig"
 
@@ -35,6 +35,7 @@ def publish(bundle: Path, channel: Path, private_key: Path, public_key: Path) ->
         WrongSignature, BadBundle, UnusableKey: nothing was published.
     """
     manifest = verify_bundle(bundle, public_key)
+    _check_newer(channel, manifest.settings.sequence, digest(bundle / MANIFEST), public_key)
     name = manifest.settings.revision.replace("/", "_")
     target = channel / "revisions" / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,21 @@ def publish(bundle: Path, channel: Path, private_key: Path, public_key: Path) ->
         part.write_bytes(content)
         os.replace(part, channel / file)
     return head
+
+
+def _check_newer(channel: Path, sequence: int, manifest_sha256: str, public_key: Path) -> None:
+    """Refuse what no device would take: they only go up."""
+    try:
+        now = read_head(
+            (channel / CHANNEL).read_bytes(), (channel / CHANNEL_SIGNATURE).read_bytes(), public_key
+        )
+    except (FileNotFoundError, WrongSignature, BadBundle):
+        return  # nothing that a device would follow
+    if sequence < now.sequence or (sequence == now.sequence and manifest_sha256 != now.manifest_sha256):
+        raise BadBundle(
+            f"the channel is at sequence {now.sequence}, so no device would take {sequence}: make the bundle"
+            f" with `sartor deploy bundle --sequence {now.sequence + 1}`"
+        )
 
 
 def read_head(data: bytes, signature: bytes, public_key: Path) -> Head:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sartor_deployment.build.weights import build
 from sartor_edge.bundle import BadBundle, BundleSettings, Probe, make_bundle, verify_bundle
-from sartor_edge.channel import publish
+from sartor_edge.channel import CHANNEL, CHANNEL_SIGNATURE, publish
 from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.engine import EngineFailed, NoEngine, ask, check, running
 from sartor_edge.feedback import FeedbackBuffer, Sent
@@ -125,6 +125,25 @@ def put(channel: Path, weights: Path, keys: tuple[Path, Path], sequence: int, an
     return folder
 
 
+def head_of(channel: Path) -> dict[str, bytes]:
+    """What a channel says is the newest."""
+    return {name: (channel / name).read_bytes() for name in (CHANNEL, CHANNEL_SIGNATURE)}
+
+
+def test_what_no_device_would_take_is_not_published(
+    weights: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """After a rollback the older revision needs a higher sequence; the same bundle again is harmless."""
+    channel = tmp_path / "www"
+    newer = put(channel, weights, keys, 3, "a", tmp_path)
+    assert publish(newer, channel, *keys).sequence == 3
+    make_bundle(tmp_path / "older", weights, settings(2), [], keys[0])
+    make_bundle(tmp_path / "other", weights, settings(3), [], keys[0])
+    for bundle in (tmp_path / "older", tmp_path / "other"):
+        with pytest.raises(BadBundle, match="--sequence 4"):
+            publish(bundle, channel, *keys)
+
+
 def test_an_update_resumes_swaps_and_goes_back_by_itself(
     channel: tuple[Path, str], weights: Path, keys: tuple[Path, Path], answer: str, tmp_path: Path
 ) -> None:
@@ -173,6 +192,7 @@ def test_wrong_signatures_and_changed_files_are_refused(
     outcome = Device(tmp_path / "other", url, tmp_path / "foreign.pub").update()
     assert outcome.word == "REFUSED"
     assert "not signed by the key" in outcome.message
+    before = head_of(folder)
     served = folder / "revisions" / "r5" / "weights.gguf"
     data = bytearray(served.read_bytes())
     data[-1] ^= 1
@@ -186,8 +206,8 @@ def test_wrong_signatures_and_changed_files_are_refused(
     assert device.current is None
     put(folder, weights, keys, 6, answer, tmp_path)
     assert device.update().word == "UPDATED"
-    (tmp_path / "bundle-5" / "x").touch()
-    publish(tmp_path / "bundle-5", folder, *keys)  # an old bundle, well signed
+    for name, old in before.items():
+        (folder / name).write_bytes(old)  # an old channel, well signed
     assert device.update().word == "CURRENT"
     with pytest.raises(UnusableKey):
         make_bundle(tmp_path / "b", weights, settings(7), [], keys[1])
@@ -252,13 +272,14 @@ def test_a_power_cut_before_the_state_was_written_costs_nothing(
     device = Device(tmp_path / "device", url, keys[1])
     put(folder, weights, keys, 1, answer, tmp_path)
     assert device.update().word == "UPDATED"
-    state = (device.home / "state.json").read_bytes()
+    state, before = (device.home / "state.json").read_bytes(), head_of(folder)
     put(folder, weights, keys, 2, answer, tmp_path)
     assert device.update().word == "UPDATED"
     (device.home / "state.json").write_bytes(state)
     assert device.update().word == "CURRENT"
     (device.home / "state.json").unlink()
-    publish(tmp_path / "bundle-1", folder, *keys)
+    for name, old in before.items():
+        (folder / name).write_bytes(old)
     assert device.update().word == "CURRENT"
     assert device.go_back().revision == "r1"
 
