@@ -14,7 +14,7 @@ from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.engine import NoEngine
 from sartor_edge.feedback import FeedbackBuffer
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
-from sartor_edge.updater import Device, Outcome
+from sartor_edge.updater import Busy, Device, Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         return _run(given)
-    except (NoNetwork, NoSpace, NoEngine) as error:
+    except (NoNetwork, NoSpace, NoEngine, Busy) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (BadBundle, WrongSignature, UnusableKey, OSError) as error:

@@ -11,6 +11,7 @@ Whatever moment the power goes, `current` names a whole, verified bundle.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +24,10 @@ from sartor_edge.channel import CHANNEL, CHANNEL_SIGNATURE, Head, read_head
 from sartor_edge.download import Downloads, check_space
 from sartor_edge.engine import EngineFailed, check, running
 from sartor_edge.signing import WrongSignature
+
+
+class Busy(Exception):
+    """Two updates would write the same files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,17 @@ class Device:
             again: try also what failed here before, as after memory was added.
         Raises:
             NoNetwork, NoSpace, NoEngine: nothing changed; what was fetched is kept for the next time.
+            Busy: another update of this device is under way.
         """
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Busy(f"another update of {self.home} is under way; let it end") from error
+            return self._update(again=again)
+
+    def _update(self, *, again: bool) -> Outcome:
         state = self._state()
         try:
             head = read_head(self._channel.small(CHANNEL), self._channel.small(CHANNEL_SIGNATURE), self._key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
 import json
 import os
@@ -21,7 +22,7 @@ from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.engine import EngineFailed, NoEngine, ask, check, running
 from sartor_edge.feedback import FeedbackBuffer, Sent
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
-from sartor_edge.updater import Device
+from sartor_edge.updater import Busy, Device
 
 CONVERTER = Path(sys.prefix) / "share" / "sartor" / "converter"
 pytestmark = pytest.mark.skipif(not CONVERTER.exists(), reason="the converter is not installed")
@@ -339,6 +340,15 @@ def test_a_device_without_an_engine_is_told_and_takes_the_bundle_once_it_has_one
     monkeypatch.setenv("PYTHON", sys.executable)
     (folder / "revisions" / "r1" / "weights.gguf").unlink()
     assert device.update().word == "UPDATED"
+
+
+def test_two_updates_at_once_do_not_write_the_same_files(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    """A timer may fire while a slow line still fetches."""
+    (tmp_path / "device").mkdir()
+    with (tmp_path / "device" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Busy, match="under way"):
+            Device(tmp_path / "device", "http://127.0.0.1:9", keys[1]).update()
 
 
 def test_an_address_that_is_none_is_told(keys: tuple[Path, Path], tmp_path: Path) -> None:
