@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from sartor_models.errors import ModelError
-from sartor_models.load import _check_adapter, _check_folder
+from sartor_models.load import _check_folder
+from sartor_models.low_rank import LowRank, read_adapter
 from sartor_models.versions import own_text_files
 
 _COPIED = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -30,17 +31,17 @@ def merge(base: Path, adapter: Path, folder: Path, *, dtype: torch.dtype = torch
 
     _check_folder(base)
     folder.mkdir(parents=True, exist_ok=True)
-    scale, deltas = _read_adapter(adapter)
-    unused = {name.split(".lora_")[0] for name in deltas}
+    changes = read_adapter(adapter)
+    unused = set(changes)
     for shard in sorted(base.glob("*.safetensors")):
         merged = {}
         with safe_open(shard, framework="pt") as handle:
             for name in sorted(handle.keys()):
-                module = f"base_model.model.{name.removesuffix('.weight')}"
+                layer = name.removesuffix(".weight")
                 weight = handle.get_tensor(name)
-                if module in unused:
-                    unused.remove(module)
-                    weight = _merged(weight, deltas, module, scale, name)
+                if layer in unused:
+                    unused.remove(layer)
+                    weight = _merged(weight, changes[layer], name)
                 merged[name] = _rounded(weight, dtype, name)
         save_file(merged, folder / shard.name, metadata={"format": "pt"})
     if unused:
@@ -60,50 +61,31 @@ def merge_into(model: Any, adapter: Path) -> None:
     Raises:
         ModelError: ADAPTER_INVALID where the adapter does not fit.
     """
-    scale, deltas = _read_adapter(adapter)
     parameters = dict(model.named_parameters())
-    for module in sorted({name.split(".lora_")[0] for name in deltas}):
-        name = f"{module.removeprefix('base_model.model.')}.weight"
+    for layer, change in read_adapter(adapter).items():
+        name = f"{layer}.weight"
         if name not in parameters:
             raise ModelError(
                 f"The adapter changes a layer that the base model lacks: {name}.", reason="ADAPTER_INVALID"
             )
         weight = parameters[name]
-        weight.copy_(_merged(weight, deltas, module, scale, name))
+        weight.copy_(_merged(weight, change, name))
 
 
-def _read_adapter(adapter: Path) -> tuple[float, dict[str, torch.Tensor]]:
-    """The scale and the matrices of a LoRA adapter, by their names in its file."""
-    from safetensors import safe_open
-
-    _check_adapter(adapter)
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    if any(config.get(key) for key in ("rank_pattern", "alpha_pattern", "fan_in_fan_out")):
-        raise ModelError(
-            "This kind of adapter cannot be merged: LoRA, rsLoRA and DoRA can.", reason="ADAPTER_INVALID"
-        )
-    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
-    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as handle:
-        return scale, {name: handle.get_tensor(name) for name in sorted(handle.keys())}
-
-
-def _merged(
-    weight: torch.Tensor, deltas: dict[str, torch.Tensor], module: str, scale: float, name: str
-) -> torch.Tensor:
+def _merged(weight: torch.Tensor, change: LowRank, name: str) -> torch.Tensor:
     """W + scale * B A in float32; of DoRA its rows are brought to the learned lengths (Liu et al. 2024, eq.
     5)."""
-    a = deltas[f"{module}.lora_A.weight"].to(weight.device).float()
-    b = deltas[f"{module}.lora_B.weight"].to(weight.device).float()
-    if (b.shape[0], a.shape[1]) != tuple(weight.shape):
+    if change.shape != tuple(weight.shape):
         raise ModelError(
             f"The adapter's shape does not fit {name}: is it made for another base model?",
             reason="ADAPTER_INVALID",
         )
-    changed = torch.addmm(weight.float(), b, a, alpha=scale)
-    lengths = deltas.get(f"{module}.lora_magnitude_vector")
-    if lengths is None:
+    a, b = (each.to(weight.device).float() for each in (change.a, change.b))
+    changed = torch.addmm(weight.float(), b, a, alpha=change.scale)
+    if change.lengths is None:
         return changed
-    merged: torch.Tensor = changed * (lengths.to(weight.device).float() / changed.norm(dim=1))[:, None]
+    lengths = change.lengths.to(weight.device).float()
+    merged: torch.Tensor = changed * (lengths / changed.norm(dim=1))[:, None]
     return merged
 
 
