@@ -11,8 +11,8 @@ from sartor.deployment.v1 import advice_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor.deployment.v1.endpoint_pb2 import DecisionKind, Endpoint, Revision, RevisionState
 
+from sartor_cli.advice import data_class, show_advice
 from sartor_cli.client import Sartor
-from sartor_cli.faults import CommandFailed
 from sartor_cli.kind import C
 from sartor_cli.kinds_of_models import parity_text
 from sartor_cli.options import DataDir, Output, Project
@@ -226,12 +226,16 @@ def advise(
     \b
     Examples:
       sartor deploy advise support --latency-p95-ms 2000 --requests-per-second 3 --data own-machines
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a typical prompt.")] = 300,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a typical answer.")] = 100,
     """
     wanted = advice_pb2.Requirements(
         latency_p95_ms=latency_p95_ms,
         requests_per_second=requests_per_second,
         peak_requests_per_second=peak,
-        data_class=_data_class(data),
+        prompt_tokens=prompt_tokens,
+        answer_tokens=answer_tokens,
+        data_class=data_class(data),
         offline=offline,
         budget_per_month=budget,
         allowed_loss=allowed_loss,
@@ -244,36 +248,7 @@ def advise(
     if output is not Format.TABLE:
         print_detail(found, output)
         return
-    _show_advice(found)
-
-
-def _data_class(word: str) -> advice_pb2.DataClass.ValueType:
-    words = {
-        "anywhere": advice_pb2.DATA_CLASS_UNSPECIFIED,
-        "regional": advice_pb2.DATA_CLASS_REGIONAL,
-        "own-machines": advice_pb2.DATA_CLASS_OWN_MACHINES,
-        "device": advice_pb2.DATA_CLASS_DEVICE,
-    }
-    if word not in words:
-        raise CommandFailed(f"{word!r} is no class of data.", f"Choose one of {', '.join(words)}.")
-    return words[word]
-
-
-def _show_advice(found: Any) -> None:
-    if found.impossible:
-        console.print(f"[red]{found.impossible}[/]")
-    columns = (
-        C("TARGET", lambda each: each.target),
-        C("MACHINE", lambda each: f"{each.replicas} × {each.machine}"),
-        C("ENGINE", lambda each: f"{each.engine} {each.quantization}"),
-        C("A MONTH", lambda each: f"{each.cost_per_month:,.0f}", right=True),
-        C("P95 MS", lambda each: f"{each.latency_p95_ms:,.0f}", right=True),
-        C("REQUESTS/S", lambda each: f"{each.capacity_requests_per_second:,.2f}", right=True),
-        C("DECIDED BY", lambda each: "" if each.reasons else each.deciding.replace("_", " ")),
-        C("WHY NOT", lambda each: "; ".join(each.reasons)),
-    )
-    console.print(table(list(found.options), columns))
-    console.print(f"\n{found.model_statement}", style="dim")
+    show_advice(found)
 
 
 @app.command()

@@ -82,4 +82,5 @@ def option_message(option: Option) -> advice_pb2.TargetOption:
         memory_gb=option.memory_gb,
         deciding=option.deciding,
         reasons=[reason.text for reason in option.reasons],
+        accelerator=option.machine.accelerator,
     )

@@ -16,6 +16,7 @@ from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
 from sartor_deployment import store
+from sartor_deployment.advice.price_table import currency
 from sartor_deployment.advice.recommend import STATEMENT
 from sartor_deployment.advice_messages import measured, option_message, requirements
 from sartor_deployment.announcements import decision_message
@@ -236,14 +237,14 @@ class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentService
     ) -> api.RecommendTargetResponse:
         """Ranks places to deploy to."""
         required = requirements(request.requirements)
-        with self._runtime.database.read() as connection:
-            options, impossible = advice.advise(
-                connection, request.endpoint, required, request.price_table_json, measured(request.measured)
-            )
+        options, impossible = advice.advise(
+            self._runtime, request.endpoint, required, request.price_table_json, measured(request.measured)
+        )
         return api.RecommendTargetResponse(
             options=[option_message(each) for each in options],
             impossible=impossible,
             model_statement=STATEMENT,
+            currency=currency(request.price_table_json),
         )
 
     def RenderTarget(self, request: api.RenderTargetRequest, context: Any) -> api.RenderTargetResponse:

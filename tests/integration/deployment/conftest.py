@@ -221,10 +221,17 @@ class Deployment:
         )
         return name
 
-    def approve(self, name: str, adapter: Path, *, run: str = "run-1") -> None:
+    def approve(
+        self,
+        name: str,
+        adapter: Path,
+        *,
+        run: str = "run-1",
+        outputs: list[ReferenceOutput] | None = None,
+    ) -> None:
         """What the gate says, with the outputs of the model that it evaluated: base and this adapter."""
         path = self.folder / "references.jsonl"
-        write_reference_outputs(path, name, reference_outputs(self.base, adapter))
+        write_reference_outputs(path, name, outputs or reference_outputs(self.base, adapter))
         references = self.put("references.jsonl", path.read_bytes())
         self.publish(
             "sartor.evaluation.v1",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +15,11 @@ import openai
 import pytest
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor.deployment.v1 import endpoint_pb2
+from sartor_datasets.reference_outputs import ReferenceOutput
+from sartor_models.classifier import load_classifier
+from sartor_models.output_layer import OutputLayer
 
-from tests.integration.deployment.conftest import ENDPOINT, MODEL, Deployment, eventually
+from tests.integration.deployment.conftest import ENDPOINT, MODEL, QUESTIONS, Deployment, eventually
 
 QUESTION = [{"role": "user", "content": "Where is my order?"}]
 
@@ -200,3 +205,30 @@ def test_after_kill_9_of_everything_the_live_revision_answers_again(
     deployment.stop("server", "worker", "agent", "gateway", how=signal.SIGKILL)
     deployment.start("server", "worker", "agent", "gateway")
     assert answer(client).model == live
+
+
+def test_labels_are_served_but_neither_advised_about_nor_written_out_for_vllm(
+    deployment: Deployment, adapters: Sequence[Path], tmp_path: Path
+) -> None:
+    """Each says why, instead of reckoning with a model that writes."""
+    folder = tmp_path / "version"
+    shutil.copytree(adapters[0], folder)
+    OutputLayer("single_label", ("Dock", "Till"), 128, temperature=0.1, max_length=40).save(folder)
+    said = load_classifier(deployment.base, folder).predict([question for question, _ in QUESTIONS])
+    outputs = [
+        ReferenceOutput(
+            str(number), ({"role": "user", "content": question},), each.labels[0], (0,), (0,), (0,),
+            -math.log(max(each.probabilities[each.labels[0]], 1e-6)),
+        )
+        for number, ((question, _), each) in enumerate(zip(QUESTIONS, said, strict=True))
+    ]  # fmt: skip
+    version = deployment.publish_version("labels", folder)
+    deployment.approve(version, folder, outputs=outputs)
+    assert deployment.settled(version).state == endpoint_pb2.REVISION_STATE_LIVE
+    for call, request in (
+        (deployment.client.RecommendTarget, api.RecommendTargetRequest(endpoint=ENDPOINT)),
+        (deployment.client.RenderTarget, api.RenderTargetRequest(name=ENDPOINT)),
+    ):
+        with pytest.raises(grpc.RpcError, match="says labels or numbers") as caught:
+            call(request)
+        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION

@@ -245,6 +245,7 @@ def test_the_live_revision_is_written_out_for_kubernetes_and_advised_about(deplo
     advice = deployment.client.RecommendTarget(api.RecommendTargetRequest(endpoint=ENDPOINT))
     assert not advice.impossible
     assert advice.options[0].deciding
+    assert advice.currency == "EUR"
     impossible = api.RecommendTargetRequest(endpoint=ENDPOINT)
     impossible.requirements.latency_p95_ms = 0.0001
     assert deployment.client.RecommendTarget(impossible).impossible.startswith("No, because")

@@ -7,6 +7,7 @@ from google.protobuf.json_format import ParseDict
 from sartor.deployment.v1 import advice_pb2, endpoint_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor_cli import deploy
+from sartor_cli.advice import data_class, show_advice
 from sartor_cli.faults import CommandFailed
 
 from tests.unit.cli.test_project_file import GOOD, parse, part
@@ -64,14 +65,14 @@ def test_advice_shows_cost_and_reasons(capsys: pytest.CaptureFixture[str]) -> No
     """What decides for the first, why not for the other; a class that is not known is told."""
     options = [
         advice_pb2.TargetOption(machine="edge-box", replicas=2, cost_per_month=70, deciding="data_class"),
-        advice_pb2.TargetOption(machine="cloud-l4", replicas=1, reasons=["too far away"]),
+        advice_pb2.TargetOption(machine="cloud-l4", accelerator="NVIDIA L4", reasons=["too far away"]),
     ]
-    deploy._show_advice(api.RecommendTargetResponse(options=options, model_statement="A roofline."))
+    show_advice(api.RecommendTargetResponse(options=options, model_statement="A roofline.", currency="EUR"))
     shown = capsys.readouterr().out
-    for text in ("2 × edge-box", "data class", "too far away", "A roofline."):
+    for text in ("2 × edge-box", "NVIDIA L4", "A MONTH EUR", "data class", "too far away", "A roofline."):
         assert text in shown
     with pytest.raises(CommandFailed, match="no class of data"):
-        deploy._data_class("moon")
+        data_class("moon")
 
 
 DOCUMENTED = """

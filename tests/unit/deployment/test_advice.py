@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from sartor_deployment.advice.price_table import read_price_table
+from sartor_deployment.advice.price_table import currency, read_price_table
 from sartor_deployment.advice.recommend import Measured, Requirements, Weights, recommend
 from sartor_platform.errors import InvalidArgument
 
@@ -72,6 +72,7 @@ def test_more_bandwidth_is_never_slower_and_more_load_never_cheaper() -> None:
     [
         ({"target": "moon"}, "target is one of"),
         ({"memory_gb": 0}, "above 0"),
+        ({"tflops": float("nan")}, "above 0"),
         ({"engines": ["x"]}, "engines are"),
     ],
 )
@@ -80,8 +81,26 @@ def test_a_broken_price_table_is_told(change: dict[str, object], said: str) -> N
     table = {"machines": [{**_machine(), **change}]}
     with pytest.raises(InvalidArgument, match=said):
         read_price_table(json.dumps(table))
-    with pytest.raises(InvalidArgument, match="no JSON object"):
-        read_price_table("[]")
+    for text, why in (
+        ("[]", "no JSON object"),
+        ('{"machines": 5}', "no list"),
+        ('{"machines": []}', "no list"),
+    ):
+        with pytest.raises(InvalidArgument, match=why):
+            read_price_table(text)
+
+
+def test_a_peak_below_the_average_plans_for_the_average() -> None:
+    """Else the machines would be too few for an ordinary hour."""
+    assert Requirements(requests_per_second=8, peak_requests_per_second=3).peak == 8
+
+
+def test_the_table_that_comes_with_it_names_currency_and_accelerators() -> None:
+    """A machine without one computes on its CPU."""
+    assert currency() == "EUR"
+    assert currency(json.dumps({"machines": [_machine()]})) == ""
+    assert {each.accelerator for each in read_price_table() if "vllm" in each.engines} >= {"NVIDIA L4"}
+    assert not any(each.accelerator for each in read_price_table() if each.target == "edge")
 
 
 def _machine() -> dict[str, object]:

@@ -71,7 +71,7 @@ class Requirements:
     @property
     def peak(self) -> float:
         """Requests a second to plan for."""
-        return self.peak_requests_per_second or 2 * self.requests_per_second
+        return max(self.peak_requests_per_second or 2 * self.requests_per_second, self.requests_per_second)
 
 
 @dataclass(frozen=True, slots=True)

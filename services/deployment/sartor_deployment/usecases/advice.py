@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
+from sartor_datasets.manifests import BaseModelManifest, ModelVersionManifest, ObjectReference
 from sartor_platform.errors import FailedPrecondition
-from sqlalchemy import Connection
+from sartor_platform.runtime import Runtime
 
 from sartor_deployment import store
 from sartor_deployment.advice.price_table import read_price_table
 from sartor_deployment.advice.recommend import Measured, Option, Requirements, Weights, recommend
-from sartor_deployment.resources import ENDPOINT
+from sartor_deployment.resources import ENDPOINT, ModelVersion, Revision
 
 _BITS = {"F16": 16.0, "Q8_0": 8.5, "Q5_1": 6.0, "Q5_0": 5.5, "Q4_1": 5.0, "Q4_0": 4.5}
 
 
 def advise(
-    connection: Connection,
+    runtime: Runtime,
     endpoint: str,
     required: Requirements,
     price_table: str,
@@ -24,25 +27,28 @@ def advise(
 
     Raises:
         InvalidArgument: BAD_PRICE_TABLE.
-        FailedPrecondition: NOTHING_MEASURED.
+        FailedPrecondition: NOTHING_MEASURED, LABELS_NOT_ADVISED.
+        Unavailable: the object store does not answer.
     """
     machines = read_price_table(price_table)
     if measured is None or not measured.weights:
-        measured = _of_endpoint(connection, endpoint)
+        measured = _of_endpoint(runtime, endpoint)
     return recommend(measured, required, machines)
 
 
-def _of_endpoint(connection: Connection, name: str) -> Measured:
-    ENDPOINT.parse(name, field="endpoint")
-    endpoint = store.endpoint(connection, name)
-    if not endpoint.live_revision:
+def _of_endpoint(runtime: Runtime, name: str) -> Measured:
+    live, known = _live(runtime, name)
+    assert live.weights is not None, "what is live was built"
+    assert known.manifest is not None
+    assert known.base_model_manifest is not None
+    version = ModelVersionManifest.from_json(runtime.objects.get_bytes(known.manifest))
+    if any(file.path == "output_layer.json" for file in version.files):
         raise FailedPrecondition(
-            f"{name} serves nothing yet, so nothing was measured; deploy a version, or name its figures",
-            reason="NOTHING_MEASURED",
+            f"{name} says labels or numbers, and the model of cost is one of models that generate: a"
+            " classifier reads each text once. See `sartor deploy status` for what it takes where it runs",
+            reason="LABELS_NOT_ADVISED",
             metadata={"name": name},
         )
-    live = store.revision(connection, endpoint.live_revision)
-    assert live.weights is not None, "what is live was built"
     found = tuple(
         Weights(each["quantization"], each["size_bytes"], each["tokens_per_second"], each["loss_gap"])
         for each in live.variants
@@ -52,5 +58,37 @@ def _of_endpoint(connection: Connection, name: str) -> Measured:
         gap = max(0.0, live.parity.served_loss - live.parity.reference_loss) if live.parity else 0.0
         found = (Weights(live.spec.quantization, live.weights.size_bytes, loss_gap=gap),)
     widest = max(found, key=lambda each: each.size_bytes)
-    parameters = int(widest.size_bytes * 8 / _BITS[widest.quantization])
-    return Measured(found, parameters, context_length=live.spec.engine.context_length)
+    return Measured(
+        found,
+        int(widest.size_bytes * 8 / _BITS[widest.quantization]),
+        _kv_bytes_per_token(runtime, known.base_model_manifest),
+        live.spec.engine.context_length,
+    )
+
+
+def _live(runtime: Runtime, name: str) -> tuple[Revision, ModelVersion]:
+    ENDPOINT.parse(name, field="endpoint")
+    with runtime.database.read() as connection:
+        endpoint = store.endpoint(connection, name)
+        if not endpoint.live_revision:
+            raise FailedPrecondition(
+                f"{name} serves nothing yet, so nothing was measured; deploy a version, or name its figures",
+                reason="NOTHING_MEASURED",
+                metadata={"name": name},
+            )
+        live = store.revision(connection, endpoint.live_revision)
+        known = store.model_version(connection, live.model_version)
+    assert known is not None, "what is live is known"
+    return live, known
+
+
+def _kv_bytes_per_token(runtime: Runtime, manifest: ObjectReference) -> float:
+    """Of the key-value cache at sixteen bits, by the base model's configuration; 0 if it does not say."""
+    base = BaseModelManifest.from_json(runtime.objects.get_bytes(manifest))
+    file = next((each for each in base.files if each.path == "config.json"), None)
+    config = json.loads(runtime.objects.get_bytes(file.object)) if file else {}
+    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
+    if not layers or not heads:
+        return 0.0
+    head = config.get("head_dim") or config.get("hidden_size", 0) // heads
+    return float(layers * (config.get("num_key_value_heads") or heads) * head * 2 * 2)

@@ -196,6 +196,7 @@ class TargetOption(_message.Message):
     MEMORY_GB_FIELD_NUMBER: _builtins.int
     DECIDING_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    ACCELERATOR_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """cloud, onprem or edge."""
     machine: _builtins.str
@@ -216,6 +217,8 @@ class TargetOption(_message.Message):
     """Gigabytes that each replica needs."""
     deciding: _builtins.str
     """The requirement that decides: the one with least room."""
+    accelerator: _builtins.str
+    """What computes beside the CPU of each machine; empty where nothing does."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why it is impossible; empty where it is possible."""
@@ -234,10 +237,11 @@ class TargetOption(_message.Message):
         memory_gb: _builtins.float = ...,
         deciding: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        accelerator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity_requests_per_second", b"capacity_requests_per_second", "cost_per_month", b"cost_per_month", "deciding", b"deciding", "engine", b"engine", "latency_p95_ms", b"latency_p95_ms", "machine", b"machine", "memory_gb", b"memory_gb", "quantization", b"quantization", "reasons", b"reasons", "replicas", b"replicas", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "capacity_requests_per_second", b"capacity_requests_per_second", "cost_per_month", b"cost_per_month", "deciding", b"deciding", "engine", b"engine", "latency_p95_ms", b"latency_p95_ms", "machine", b"machine", "memory_gb", b"memory_gb", "quantization", b"quantization", "reasons", b"reasons", "replicas", b"replicas", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
