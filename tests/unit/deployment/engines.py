@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import threading
@@ -12,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import uvicorn
+import uvloop
 from sartor_deployment.gateway.app import make_app
 from sartor_deployment.gateway.keys import Keys
 from sartor_deployment.gateway.proxy import ProxyLimits
@@ -101,12 +101,12 @@ def gateway(
         routes, limits=limits or ProxyLimits(), max_body_bytes=100_000, keys=keys, recorder=recorder
     )
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, http="h11", lifespan="on",
+        app, host="127.0.0.1", port=0, log_config=None, access_log=False, http="httptools", lifespan="on",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)
     socket = config.bind_socket()
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[socket])), daemon=True)
+    thread = threading.Thread(target=lambda: uvloop.run(server.serve(sockets=[socket])), daemon=True)
     thread.start()
     until = time.monotonic() + 10
     while not server.started and time.monotonic() < until:

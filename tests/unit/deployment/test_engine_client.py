@@ -7,7 +7,9 @@ import random
 from collections.abc import Awaitable, Callable
 
 import pytest
-from sartor_deployment.gateway.engine_client import EngineClient, EngineGone
+import uvloop
+from sartor_deployment.gateway.engine_answer import EngineGone
+from sartor_deployment.gateway.engine_client import EngineClient
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PIECES = [b"data: one\n\n", b"data: " + b"x" * 70_000 + b"\n\n", b"a", b"data: [DONE]\n\n"]
@@ -15,8 +17,9 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encod
 
 
 def framed(pieces: list[bytes]) -> bytes:
-    """A body in chunks; sizes may be written with extensions and in capitals."""
-    return b"".join(b"%X;n=1\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    """A body in chunks; sizes may be written with extensions and in capitals, a trailer may follow."""
+    chunks = b"".join(b"%X;n=1\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    return chunks + b"0\r\nServer-Timing: total\r\n\r\n"
 
 
 async def with_engine(serve: Serve, ask: Callable[[EngineClient, str], Awaitable[None]]) -> int:
@@ -67,12 +70,12 @@ def test_chunks_are_cut_out_whatever_the_pieces_they_come_in(seed: int) -> None:
     async def ask(client: EngineClient, url: str) -> None:
         for _ in range(3):
             answer = await client.post(url, b"{}")
-            assert answer.status_code == 200
-            assert answer.headers["content-type"] == "text/event-stream"
+            assert answer.head.status == 200
+            assert answer.head.headers["content-type"] == "text/event-stream"
             assert await answer.read() == b"".join(PIECES)
             answer.close()
 
-    assert asyncio.run(with_engine(serve, ask)) == 1
+    assert uvloop.run(with_engine(serve, ask)) == 1
 
 
 def test_a_connection_that_the_engine_closed_meanwhile_is_replaced() -> None:
@@ -92,7 +95,7 @@ def test_a_connection_that_the_engine_closed_meanwhile_is_replaced() -> None:
             assert await answer.read() == b"%d" % number
             answer.close()
 
-    assert asyncio.run(with_engine(serve, ask)) == 3
+    assert uvloop.run(with_engine(serve, ask)) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,7 +121,7 @@ def test_an_answer_that_breaks_off_is_told(said: bytes) -> None:
         with pytest.raises(EngineGone):
             await (await client.post(url, b"{}")).read()
 
-    asyncio.run(with_engine(serve, ask))
+    uvloop.run(with_engine(serve, ask))
 
 
 def test_nobody_there_is_told() -> None:
@@ -128,4 +131,52 @@ def test_nobody_there_is_told() -> None:
         with pytest.raises(EngineGone):
             await EngineClient().post("http://127.0.0.1:9/x", b"{}")
 
-    asyncio.run(ask())
+    uvloop.run(ask())
+
+
+def test_what_came_stays_readable_while_its_connection_serves_the_next() -> None:
+    """A slow client's answer is whole although the engine has long been asked something else."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            body = await request_of(reader)
+            writer.write(CHUNKED + framed([body, b" said"]))
+            await writer.drain()
+
+    async def ask(client: EngineClient, url: str) -> None:
+        answers = []
+        for body in (b"first", b"second"):
+            answer = await client.post(url, body)
+            ended = asyncio.Event()
+            answer.watch(lambda _piece: None, lambda failure, event=ended: event.set())  # type: ignore[misc]
+            await ended.wait()
+            answer.close()
+            answers.append(answer)
+        assert [await answer.read() for answer in answers] == [b"first said", b"second said"]
+
+    assert uvloop.run(with_engine(serve, ask)) == 1
+
+
+def test_an_answer_that_nobody_reads_holds_up_the_engine_instead_of_filling_memory() -> None:
+    """Of 64 MiB only some wait in the gateway; all of it comes when it is read at last."""
+    size, said = 64 * 2**20, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal said
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        while said < size:
+            writer.write(b"x" * 2**20)
+            await writer.drain()
+            said += 2**20
+
+    async def ask(client: EngineClient, url: str) -> None:
+        answer = await client.post(url, b"{}")
+        before = -1
+        while said != before:
+            before = said
+            await asyncio.sleep(0.2)
+        assert said < size / 2
+        assert len(await answer.read()) == size
+
+    uvloop.run(with_engine(serve, ask))

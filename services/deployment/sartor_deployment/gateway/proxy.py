@@ -13,7 +13,8 @@ from sartor_platform import log
 from starlette.responses import Response
 
 from sartor_deployment.gateway.admission import Admission
-from sartor_deployment.gateway.engine_client import EngineAnswer, EngineClient, EngineGone
+from sartor_deployment.gateway.engine_answer import EngineAnswer, EngineGone
+from sartor_deployment.gateway.engine_client import EngineClient
 from sartor_deployment.gateway.errors import ApiError, from_engine
 from sartor_deployment.gateway.routes import Route, Routes
 from sartor_deployment.gateway.stream import EngineStream
@@ -106,7 +107,7 @@ class Proxy:
             except BaseException:
                 self.admission.leave(route, engine)
                 raise
-            if answer.status_code == _LOADING:  # it loads its model, or is about to end: another may answer
+            if answer.head.status == _LOADING:  # it loads its model, or is about to end: another may answer
                 answer.close()
                 self.admission.leave(route, engine)
                 avoid.add(engine)
@@ -197,9 +198,9 @@ class Proxy:
     async def _answer(
         self, asked: Asked, route: Route, engine: str, answer: EngineAnswer, started: float
     ) -> Response:
-        status = answer.status_code
+        status, fields = answer.head.status, answer.head.headers
         REQUESTS.labels(route.revision, str(status)).inc()
-        headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+        headers = {name: fields[name] for name in _PASSED_ON if name in fields}
         headers |= {"x-sartor-revision": route.revision, "x-request-id": asked.id}
         passage = Passage(keep_text=asked.sampled)
         seen = Seen(
@@ -220,7 +221,7 @@ class Proxy:
                 replace(seen, failed=seen.failed or failed, total_ms=seconds * 1000), passage
             )
 
-        if status < 400 and answer.headers.get("content-type", "").startswith("text/event-stream"):
+        if status < 400 and fields.get("content-type", "").startswith("text/event-stream"):
             return EngineStream(
                 answer, headers, passage, ended, until=started + self._limits.request,
                 slow_reader_seconds=self._limits.slow_reader,
