@@ -210,6 +210,8 @@ def advise(
     latency_p95_ms: Annotated[float, typer.Option(min=0, help="Most ms for 95 of 100 requests.")] = 0,
     requests_per_second: Annotated[float, typer.Option(min=0, help="On average.")] = 1,
     peak: Annotated[float, typer.Option(min=0, help="Requests a second at the peak; else twice that.")] = 0,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a typical prompt.")] = 300,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a typical answer.")] = 100,
     data: Annotated[
         str, typer.Option(help="Where it may go: anywhere, regional, own-machines or device.")
     ] = "anywhere",
@@ -226,8 +228,6 @@ def advise(
     \b
     Examples:
       sartor deploy advise support --latency-p95-ms 2000 --requests-per-second 3 --data own-machines
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a typical prompt.")] = 300,
-    answer_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a typical answer.")] = 100,
     """
     wanted = advice_pb2.Requirements(
         latency_p95_ms=latency_p95_ms,
