@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ _REFERS = {
     "dataset": pattern("projects/{project}/datasets/{dataset}"),
 }
 _YEAR = 365 * 86400.0
+NOTHING_NEW = "NOTHING_NEW"
 
 
 class AdaptationState(StrEnum):
@@ -184,6 +185,7 @@ class Facts:
     last_end: datetime | None
     live_since: datetime
     runs_used: int
+    """Adaptations of this period that came to training: what ended before it cost nothing."""
     training_seconds_used: float
 
 
@@ -220,6 +222,20 @@ def held(spec: LoopSpec, facts: Facts, now: datetime) -> tuple[str, str]:
     if until is not None and now < until:
         return "COOL_DOWN", f"the last one ended {(now - (facts.last_end or now)).total_seconds():.0f} s ago"
     return "", ""
+
+
+def given_back(recent: Sequence[Adaptation]) -> int:
+    """Corrections that the last adaptations took and then failed with: they still ask for a model.
+
+    Args:
+        recent: oldest first.
+    """
+    count = 0
+    for each in reversed(recent):
+        if each.state is not AdaptationState.FAILED or each.reason == NOTHING_NEW:
+            break
+        count += each.corrections
+    return count
 
 
 def cool_down_until(spec: LoopSpec, last_end: datetime | None) -> datetime | None:

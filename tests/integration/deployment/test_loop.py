@@ -57,8 +57,19 @@ def data_events(deployment: Deployment) -> Iterator[KafkaConsumer]:
     consumer.close()
 
 
-def order(deployment: Deployment, evaluate_every: Duration | None = None, **changes: Any) -> None:
+def order(
+    deployment: Deployment,
+    evaluate_every: Duration | None = None,
+    canary_steps: Sequence[int] = (),
+    **changes: Any,
+) -> None:
     """Order the endpoint with a loop that corrections begin."""
+    canary = endpoint_pb2.Canary(
+        steps=canary_steps,
+        step_time=Duration(nanos=100_000_000),
+        min_requests=1,
+        patience=Duration(seconds=600),
+    )
     loop = {
         "min_corrections": 2,
         "cool_down": Duration(),
@@ -77,6 +88,7 @@ def order(deployment: Deployment, evaluate_every: Duration | None = None, **chan
                     drift=endpoint_pb2.DriftWatch(window=20, reference=20),
                     evaluate_every=evaluate_every,
                 ),
+                rollout=endpoint_pb2.Rollout(canary=canary),
                 loop=endpoint_pb2.Loop(
                     training_plan=PLAN, curation_policy=POLICY, source=SOURCE, dataset=DATASET, **loop
                 ),
@@ -99,9 +111,9 @@ def curate(deployment: Deployment, name: str, run: str, records: int) -> None:
     )
 
 
-def ask(deployment: Deployment, question: str) -> str:
+def ask(deployment: Deployment, question: str, model: str = "support") -> str:
     """A user's request; the answer's id."""
-    body = {"model": "support", "messages": [{"role": "user", "content": question}], "max_tokens": 4}
+    body = {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 4}
     answer = httpx.post(f"{deployment.gateway_url}/chat/completions", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return str(answer.headers["x-request-id"])
@@ -161,15 +173,21 @@ def decisions(deployment: Deployment) -> list[tuple[str, str]]:
 def test_corrected_answers_come_back_as_a_live_model(
     deployment: Deployment, adapters: Sequence[Path], live: str, data_events: KafkaConsumer
 ) -> None:
-    """Through ingestion's own events, by the plan, from what is live; the server is killed on the way."""
+    """Through ingestion's own events, by the plan, from what is live; the server is killed on the way.
+
+    While the brake is pulled its canary goes up no step.
+    """
+    order(deployment, canary_steps=(10, 50))
     for number in range(2):
-        correct(deployment, ask(deployment, f"Mail a@example.org about order {number}?"), f"Dock: {number}.")
+        correct(
+            deployment, ask(deployment, f"Mail a@example.org about order {number}?"), f"In dock {number}."
+        )
     begun = in_state(deployment, "COLLECTING")
     assert (begun.corrections, begun.trigger) == (2, loop_pb2.ADAPTATION_TRIGGER_CORRECTIONS)
     sent = data_of(data_events, begun.run, 2)
     assert [each[0] for each in sent] == ["RecordsPublished", "SnapshotRequested"]  # in this order: one key
     rows = sorted(sent[0][1]["records"], key=lambda row: row["messages"][-1]["content"])
-    assert rows[0]["messages"][-1] == {"role": "assistant", "content": "Dock: 0."}
+    assert rows[0]["messages"][-1] == {"role": "assistant", "content": "In dock 0."}
     assert "[EMAIL_1]" in rows[0]["messages"][0]["content"]  # masked before it was ever written
     assert sent[1][1] == {"dataset": DATASET}
 
@@ -186,6 +204,15 @@ def test_corrected_answers_come_back_as_a_live_model(
     deployment.stop("server", how=signal.SIGKILL)
     deployment.approve(version, adapters[1], run=begun.run)
     deployment.start("server")
+
+    canary = eventually(lambda: weighs(deployment, version, 10), "a canary has begun")
+    deployment.client.PauseLoop(api.PauseLoopRequest(name=ENDPOINT))
+    ask(deployment, "Where is my order?", canary.name)
+    looks_of_the_agent(deployment, canary.name)
+    assert weighs(deployment, version, 10)
+    deployment.client.ResumeLoop(api.ResumeLoopRequest(name=ENDPOINT))
+    eventually(lambda: weighs(deployment, version, 50), "it goes on")
+    ask(deployment, "Where is my order?", canary.name)
     done = in_state(deployment, "PROMOTED")
     assert done.model_version == version
     assert deployment.endpoint().live_revision == done.revision
@@ -193,6 +220,32 @@ def test_corrected_answers_come_back_as_a_live_model(
     assert kinds.index("ADAPTATION_PROMOTED") < kinds.index("ADAPTATION_BEGUN")
     status = deployment.client.GetLoop(api.GetLoopRequest(name=ENDPOINT))
     assert (status.runs_used, status.waiting_corrections) == (1, 0)
+
+
+def weighs(deployment: Deployment, version: str, weight: int) -> endpoint_pb2.Revision | None:
+    """The version's revision, if it is a canary with this share of the traffic."""
+    found = deployment.revision_of(version)
+    return found if found is not None and found.canary_weight == weight else None
+
+
+def looks_of_the_agent(deployment: Deployment, revision: str) -> None:
+    """Until its request is written down, and the agent has decided twice since then."""
+    request = api.SummarizeTrafficRequest(name=ENDPOINT)
+
+    def seen() -> bool:
+        found = deployment.client.SummarizeTraffic(request).revisions
+        return any(each.revision == revision and each.requests for each in found)
+
+    eventually(seen, "the canary's request is written down")
+    with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"], autocommit=True) as connection:
+        beats: set[Any] = set()
+
+        def looked() -> bool:
+            query = "SELECT max(heartbeat_time) FROM deployment.engines"
+            beats.add(connection.execute(query).fetchone())
+            return len(beats) > 2
+
+        eventually(looked, "the agent looks")
 
 
 def data_of(consumer: KafkaConsumer, run: str, count: int) -> list[tuple[str, dict[str, Any]]]:
@@ -241,6 +294,7 @@ def test_the_brake_holds_what_the_loop_made(
     deployment: Deployment, adapters: Sequence[Path], live: str
 ) -> None:
     """Nothing goes on to training while it is pulled; what was trained before waits for a person."""
+    order(deployment)
     begun = deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
     paused = deployment.client.PauseLoop(api.PauseLoopRequest(name=ENDPOINT, message="audit"))
     assert paused.paused_by

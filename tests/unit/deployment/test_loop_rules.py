@@ -6,7 +6,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sartor_deployment.loop import Budget, DriftSpec, Facts, LoopSpec, Trigger, cause, held
+from sartor_deployment.loop import (
+    Adaptation,
+    AdaptationState,
+    Budget,
+    DriftSpec,
+    Facts,
+    LoopSpec,
+    Trigger,
+    cause,
+    given_back,
+    held,
+)
 from sartor_deployment.resources import EndpointSpec, WatchingSpec, check_spec
 from sartor_deployment.store import Correction
 from sartor_deployment.usecases.adaptations import record_row
@@ -66,6 +77,22 @@ def test_what_is_not_ordered_begins_nothing() -> None:
 def test_budget_and_cool_down_hold(facts: Facts, reason: str) -> None:
     """With the numbers in the sentence."""
     assert held(LOOP, facts, NOW)[0] == reason
+
+
+def ended(state: AdaptationState, corrections: int, reason: str = "") -> Adaptation:
+    """An adaptation that took so many corrections."""
+    return Adaptation(
+        "n", "e", "p", state, Trigger.CORRECTIONS, "", "run", 1, corrections, "", "", "", "", reason, "",
+        None, 0.0, NOW, NOW, NOW,
+    )  # fmt: skip
+
+
+def test_corrections_of_failed_adaptations_ask_again() -> None:
+    """Until one comes to a verdict; not those that brought nothing new."""
+    failed, rejected = AdaptationState.FAILED, AdaptationState.REJECTED
+    assert given_back([ended(failed, 5), ended(rejected, 7), ended(failed, 3), ended(failed, 0)]) == 3
+    assert given_back([ended(failed, 5, "NOTHING_NEW")]) == 0
+    assert given_back([ended(failed, 5), ended(AdaptationState.TRAINING, 0)]) == 0
 
 
 def check(loop: LoopSpec, drift: DriftSpec, share: float) -> list[str]:

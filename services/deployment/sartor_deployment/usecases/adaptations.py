@@ -11,7 +11,7 @@ from typing import Any
 from sartor_platform.transaction import Transaction
 
 from sartor_deployment import announcements, store
-from sartor_deployment.loop import Adaptation, AdaptationState, LoopSpec
+from sartor_deployment.loop import NOTHING_NEW, Adaptation, AdaptationState, LoopSpec
 from sartor_deployment.resources import Revision, State
 from sartor_deployment.rollout import DecisionKind
 from sartor_deployment.store import Correction, Curation
@@ -59,7 +59,7 @@ def curated(tx: Transaction, adaptation: Adaptation, curation: Curation, spec: L
     known = store.model_version(tx.connection, live) if live else None
     if known is not None and known.curation == curation.name:
         text = "no new data came since what is live was trained; send records or correct answers"
-        fail(tx, adaptation, "NOTHING_NEW", text)
+        fail(tx, adaptation, NOTHING_NEW, text)
         return
     values = {"curation": curation.name, "live_version": live, "training_time": tx.now}
     text = f"training on {curation.name.rpartition('/')[2]}, {curation.training_records} records"
@@ -94,7 +94,10 @@ def approved(tx: Transaction, run: str, version: str) -> None:
         fail(tx, found, "ENDPOINT_PAUSED", text)
         return
     text = f"{_short(version)} passed its gate and is deployed as {revision.rpartition('/')[2]}"
-    _move(tx, found, AdaptationState.DEPLOYING, text, {}, model_version=version, revision=revision)
+    values: dict[str, Any] = {"model_version": version, "revision": revision}
+    if found.state is AdaptationState.TRAINING:  # the word of training comes by another topic, and later
+        values["training_seconds"] = _training_seconds(tx, found)
+    _move(tx, found, AdaptationState.DEPLOYING, text, {}, **values)
 
 
 def gate_rejected(tx: Transaction, run: str, explanation: str, figures: Mapping[str, float]) -> None:

@@ -24,6 +24,7 @@ from sartor_deployment.loop import (
     LoopSpec,
     Trigger,
     cause,
+    given_back,
     held,
 )
 from sartor_deployment.resources import ENDPOINT, EndpointSpec
@@ -34,7 +35,11 @@ from sartor_deployment.usecases.decisions import decide_about
 _OWN_SNAPSHOT_SECONDS = 900.0
 """So long an adaptation waits for the curation of its own snapshot before it takes another new one."""
 _NOTHING_CAME_SECONDS = 60.0
-"""Where it sent no records itself, it waits so long for a snapshot before it takes the newest curation."""
+"""Where it sent no records itself, it waits so long for a snapshot before it takes the newest curation.
+
+Where that is the one that what is live was trained on, it waits for its own as long as above: ingestion or
+curation may be away, or have much to do.
+"""
 
 
 def tick(runtime: Runtime) -> None:
@@ -166,14 +171,21 @@ def facts(connection: Connection, endpoint: str, spec: LoopSpec, now: datetime) 
     )
     return Facts(
         drift=_drift(connection, live.name, last.create_time if last else None),
-        corrections=store.count_corrections(connection, endpoint)[0],
+        corrections=store.count_corrections(connection, endpoint)[0] + given_back(recent),
         new_records=new_records(connection, live.model_version, spec.curation_policy),
         last_begin=last.create_time if last else None,
         last_end=last.end_time if last else None,
         live_since=live.live_time or live.create_time,
-        runs_used=len(recent),
+        runs_used=sum(each.training_time is not None for each in recent),
         training_seconds_used=sum(each.training_seconds for each in recent),
     )
+
+
+def _newer(connection: Connection, live_version: str, policy: str) -> store.Curation | None:
+    """The policy's newest curation, if the live version was not trained on it."""
+    known = store.model_version(connection, live_version)
+    newest = store.curations_of_policy(connection, policy)
+    return newest[0] if newest and (known is None or newest[0].name != known.curation) else None
 
 
 def new_records(connection: Connection, live_version: str, policy: str) -> int:
@@ -220,10 +232,16 @@ def _curation_for(tx: Transaction, current: Adaptation, spec: LoopSpec) -> store
         return own
     if len(since) > 1 or (since and waited > _OWN_SNAPSHOT_SECONDS):
         return since[0]
-    if not current.corrections and waited > _NOTHING_CAME_SECONDS:
-        newest = store.curations_of_policy(tx.connection, spec.curation_policy)
-        return newest[0] if newest else None
-    return None
+    if current.corrections or waited <= _NOTHING_CAME_SECONDS:
+        return None
+    live = store.revision(
+        tx.connection, store.endpoint(tx.connection, current.endpoint).live_revision
+    ).model_version
+    newer = _newer(tx.connection, live, spec.curation_policy)
+    if newer is not None or waited <= _OWN_SNAPSHOT_SECONDS:
+        return newer
+    newest = store.curations_of_policy(tx.connection, spec.curation_policy)
+    return newest[0] if newest else None  # the one that is live: told as NOTHING_NEW
 
 
 def _rollout_under_way(connection: Connection, endpoint: str) -> tuple[str, str]:

@@ -170,6 +170,8 @@ def _next_step(tx: Transaction, revision: Revision, verdict: Verdict, figures: d
     if revision.canary_step >= len(steps):
         finish(tx, revision)
         return
+    if not revision.approved_by and loop.braked(tx.connection, revision.endpoint, revision.run):
+        return  # no further user meets it while the brake is pulled; the stop rules go on
     weight = steps[revision.canary_step]
     store.update_revision(
         tx,
