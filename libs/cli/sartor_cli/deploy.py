@@ -240,7 +240,7 @@ def advise(
         budget_per_month=budget,
         allowed_loss=allowed_loss,
     )
-    table_json = prices.read_text(encoding="utf-8") if prices else ""
+    table_json = prices.read_text(encoding="utf-8", errors="replace") if prices else ""
     with Sartor.local(data_dir) as sartor:
         name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
         request = api.RecommendTargetRequest(endpoint=name, requirements=wanted, price_table_json=table_json)

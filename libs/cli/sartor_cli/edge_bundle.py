@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -62,4 +63,5 @@ def write_bundle(sartor: Sartor, endpoint: str, key: Path, out: Path, sequence: 
                 f"{revision.weights.uri} cannot be read: {error.message}.", "See `sartor status`."
             ) from None
         except (UnusableKey, BadBundle) as error:
+            shutil.rmtree(out, ignore_errors=True)  # half a bundle; it was empty or not there
             raise CommandFailed(f"{error}.", "Name another key, or deploy the model anew.") from None

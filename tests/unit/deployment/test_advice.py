@@ -90,6 +90,15 @@ def test_a_broken_price_table_is_told(change: dict[str, object], said: str) -> N
             read_price_table(text)
 
 
+def test_vllm_serves_the_sixteen_bits_that_its_manifests_name() -> None:
+    """Also where only a smaller form was built for llama.cpp."""
+    built = Measured((Weights("Q8_0", 143_000_000, loss_gap=0.5),), 135_000_000)
+    options, _ = recommend(built, Requirements(), read_price_table())
+    forms = {(each.engine, each.weights.quantization, each.weights.size_bytes) for each in options}
+    assert forms == {("vllm", "F16", 270_000_000), ("llama.cpp", "Q8_0", 143_000_000)}
+    assert options[0].engine == "vllm"  # the other loses more than is allowed
+
+
 def test_a_peak_below_the_average_plans_for_the_average() -> None:
     """Else the machines would be too few for an ordinary hour."""
     assert Requirements(requests_per_second=8, peak_requests_per_second=3).peak == 8

@@ -19,8 +19,8 @@ from sartor_deployment.advice.price_table import CLASSES, Machine
 STATEMENT = (
     "A decoding step takes max((weights + b·cache) / bandwidth, b·2·parameters / operations) / efficiency"
     " for b requests at once; a prompt 2·parameters·tokens / operations / efficiency. Efficiency is what was"
-    " measured (else 0.6). The 95th percentile is taken as 1.3 times the time of a request at no more than"
-    " 70 % load. Machines are planned for the peak. Where a model's cache was not measured, it is"
+    " measured (else 0.6). vLLM serves sixteen bits. The 95th percentile is taken as 1.3 times the time of a"
+    " request at no more than 70 % load. Machines are planned for the peak. Where a model's cache was not measured, it is"
     " 2·√parameters bytes a token."
 )
 _EFFICIENCY = 0.6
@@ -28,7 +28,6 @@ _P95 = 1.3
 _LOAD = 0.7
 _PROCESS_GB = 1.0
 _MOST_AT_ONCE = {"vllm": 64, "llama.cpp": 8}
-_VLLM_FORMATS = ("F16", "Q8_0")  # it serves sixteen bits, and eight as its own fp8
 _MOST_REPLICAS = 64
 
 
@@ -106,8 +105,7 @@ def recommend(
         _option(measured, required, machine, engine, weights)
         for machine in machines
         for engine in machine.engines
-        for weights in measured.weights
-        if engine != "vllm" or weights.quantization in _VLLM_FORMATS
+        for weights in _forms(measured, engine)
     ]
     ranked = sorted(
         options,
@@ -117,6 +115,14 @@ def recommend(
     if not possible:
         return ranked, _why_not(ranked, required)
     return [replace(each, deciding=_deciding(each, ranked, required)) for each in ranked], ""
+
+
+def _forms(measured: Measured, engine: str) -> tuple[Weights, ...]:
+    """What an engine can serve: vLLM the sixteen bits that were evaluated, as its manifests do."""
+    if engine != "vllm":
+        return measured.weights
+    exact = tuple(each for each in measured.weights if each.quantization == "F16")
+    return exact or (Weights("F16", 2 * measured.parameters),)
 
 
 def _option(
@@ -190,9 +196,7 @@ def _reasons(
     if required.offline and not machine.offline:
         yield Reason("offline", f"{machine.name} does not answer while the network is gone")
     if required.latency_p95_ms and latency > required.latency_p95_ms:
-        text = (
-            f"95 % of requests would take up to {latency:,.0f} ms, {required.latency_p95_ms:,.0f} are asked"
-        )
+        text = f"95 % of requests would take up to {latency:,.1f} ms, {required.latency_p95_ms:g} are asked"
         yield Reason("latency", text)
     if weights.loss_gap > required.allowed_loss:
         text = (
