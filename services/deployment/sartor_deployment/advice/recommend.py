@@ -20,8 +20,8 @@ STATEMENT = (
     "A decoding step takes max((weights + b·cache) / bandwidth, b·2·parameters / operations) / efficiency"
     " for b requests at once; a prompt 2·parameters·tokens / operations / efficiency. Efficiency is what was"
     " measured (else 0.6). vLLM serves sixteen bits. The 95th percentile is taken as 1.3 times the time of a"
-    " request at no more than 70 % load. Machines are planned for the peak. Where a model's cache was not measured, it is"
-    " 2·√parameters bytes a token."
+    " request at no more than 70 % load. Machines are planned for the peak. Where a model's cache was not"
+    " measured, it is 2·√parameters bytes a token."
 )
 _EFFICIENCY = 0.6
 _P95 = 1.3
