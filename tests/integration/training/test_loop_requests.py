@@ -11,7 +11,7 @@ from sartor.deployment.v1.deployment_events_pb2 import RetrainingRequested
 from sartor.training.v1 import training_plan_pb2
 from sartor.training.v1 import training_service_pb2 as messages
 from sartor.training.v1.training_events_pb2 import TrainingJobFailed
-from sartor_platform.errors import InvalidArgument
+from sartor_platform.errors import InvalidArgument, NotReady
 from sartor_platform.events import Event
 from sartor_platform.grpc_client import call_errors
 
@@ -53,6 +53,8 @@ def test_it_trains_when_the_loop_asks_and_from_what_is_live(
     live = f"projects/{project}/models/assistant/versions/1"
 
     told = training.curate(project, tmp_path)
+    with pytest.raises(NotReady):  # training was away: the loop's word came before that of curation
+        request(training, project, told, live=live, run="run-early")
     training.handle(told)
     assert len(training.jobs(project)) == 1
     request(training, project, told, live=live, run="run-loop")

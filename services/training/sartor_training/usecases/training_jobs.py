@@ -10,7 +10,7 @@ from sartor.common.v1 import object_reference_pb2
 from sartor.training.v1.training_events_pb2 import ModelVersionCreated, TrainingJobFailed
 from sartor_datasets.manifests import ObjectReference
 from sartor_platform import job_pauses, orders, principal
-from sartor_platform.errors import IllegalTransition
+from sartor_platform.errors import IllegalTransition, NotReady
 from sartor_platform.jobs import Job
 from sartor_platform.names import new_id, new_run_id
 from sartor_platform.transaction import Transaction
@@ -31,6 +31,8 @@ from sartor_training.resources import (
 )
 from sartor_training.store import base_models, models, training_jobs
 from sartor_training.usecases.training_plans import plans_of_policy, require_base_model
+
+_FACTS_COME_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +66,15 @@ def retraining_requested(
 
     Where this revision of the plan made a version of that curation already, another one would be the same:
     that is told as a failure, so that the loop need not wait for it.
+
+    Raises:
+        NotReady: the curation's own event, of another topic, has not come yet.
     """
     order = orders.find(tx.connection, plan)
-    if order is None or base_models.find_curation(tx.connection, curation) is None:
-        missing = plan if order is None else curation
-        _refuse(tx, plan, f"there is no {missing}; apply it first", "LOOP_NAMES_UNKNOWN", run, generation)
+    if order is None:
+        _refuse(tx, plan, f"there is no {plan}; apply it first", "LOOP_NAMES_UNKNOWN", run, generation)
+    elif base_models.find_curation(tx.connection, curation) is None:
+        raise NotReady(_FACTS_COME_SECONDS, f"waits for {curation}")
     elif order.paused:
         _refuse(tx, plan, f"{plan} is paused; resume it first", "PLAN_PAUSED", run, generation)
     elif not _train_by_plan(tx, order, curation, run=run, generation=generation, live=live_version):
