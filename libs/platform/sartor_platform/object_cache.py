@@ -14,7 +14,11 @@ from sartor_platform.objects import ObjectReference, ObjectStore
 
 
 class ObjectCache:
-    """Verified copies of objects in one folder, at most `limit_bytes`; the least recently used go first."""
+    """Verified copies of objects in one folder, at most `limit_bytes`; the least recently used go first.
+
+    A file that is linked elsewhere does not count: taking it away here would free nothing, and the next who
+    asks would get a second copy, on disk and in memory.
+    """
 
     def __init__(self, objects: ObjectStore, folder: Path, limit_bytes: int) -> None:
         self._objects = objects
@@ -58,7 +62,9 @@ class ObjectCache:
             found = []
             for path in self._folder.glob("*/*"):
                 with contextlib.suppress(FileNotFoundError):
-                    found.append((path.stat().st_mtime, path.stat().st_size, path))
+                    status = path.stat()
+                    if status.st_nlink == 1:
+                        found.append((status.st_mtime, status.st_size, path))
             total = sum(size for _, size, _ in found)
             for _, size, path in sorted(found):
                 if total <= self._limit_bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from sartor_platform.errors import DigestMismatch, InvalidArgument, ObjectNotFound, SartorError, Unavailable
+from sartor_platform.object_cache import ObjectCache
 from sartor_platform.objects import PART_BYTES, ObjectReference, ObjectStore
 from sartor_platform.settings import PlatformSettings
 
@@ -163,3 +164,17 @@ def test_a_store_that_takes_nothing_stops_the_sender_and_loses_nothing(
     assert reference.size_bytes == chunks * len(chunk)
     assert reference.sha256 == hashlib.sha256(chunk * chunks).hexdigest()
     store.remove(reference.uri)
+
+
+def test_a_cached_file_that_is_in_use_is_never_fetched_twice(
+    store: ObjectStore, unique_name: str, tmp_path: Path
+) -> None:
+    """Who asks next gets the same file on disk, however full the cache is; what nobody uses makes room."""
+    cache = ObjectCache(store, tmp_path / "cache", limit_bytes=1500)
+    used, idle, later = (store.put_bytes(f"{unique_name}/{n}", bytes([n]) * 1000) for n in range(3))
+    first = cache.fetch(used, tmp_path / "engine-1")
+    cache.fetch(idle, tmp_path / "job").unlink()
+    cache.fetch(later, tmp_path / "engine-2")
+    kept = {path.name for path in (tmp_path / "cache").glob("*/*")}
+    assert kept == {used.sha256, later.sha256}
+    assert cache.fetch(used, tmp_path / "engine-3").samefile(first)
