@@ -83,6 +83,7 @@ def _show_endpoint(found: Endpoint, revisions: list[Revision]) -> None:
         C("STATE", _state),
         C("MODEL VERSION", lambda each: "/".join(each.model_version.split("/")[3:])),
         C("PARITY", parity_text),
+        C("WEIGHTS", _weights_text),
         C("ENGINES", lambda each: str(each.ready_replicas), right=True),
         C("AGE", lambda each: age(each.create_time), right=True),
     )
@@ -92,6 +93,16 @@ def _show_endpoint(found: Endpoint, revisions: list[Revision]) -> None:
             console.print(
                 f"{last(each.name)} waits for you: sartor deploy approve {last(found.name)} {last(each.name)}"
             )
+
+
+def _weights_text(revision: Revision) -> str:
+    if not revision.HasField("weights"):
+        return "-"
+    own = f"{revision.weights.size_bytes / 1e6:,.1f} MB"
+    if not revision.HasField("base_weights"):
+        return own
+    base = revision.base_weights
+    return f"{own} on a shared base of {base.size_bytes / 1e6:,.1f} MB ({base.sha256[:8]})"
 
 
 def _state(revision: Any) -> str:
@@ -107,6 +118,11 @@ def _show_variants(revisions: list[Revision]) -> None:
     columns = (
         C("FORMAT", lambda each: each.quantization),
         C("SIZE MB", lambda each: f"{each.size_bytes / 1e6:,.1f}", right=True),
+        C(
+            "SHARED MB",
+            lambda each: f"{each.shared_bytes / 1e6:,.1f}" if each.shared_bytes else "",
+            right=True,
+        ),
         C("TOKENS/S", lambda each: f"{each.tokens_per_second:,.0f}", right=True),
         C("LOSS", lambda each: f"{each.loss:.4f}", right=True),
         C("GAP", lambda each: f"{each.loss_gap:+.4f}", right=True),

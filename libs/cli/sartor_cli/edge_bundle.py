@@ -34,6 +34,13 @@ def write_bundle(sartor: Sartor, endpoint: str, key: Path, out: Path, sequence: 
         raise CommandFailed(f"{key} does not exist.", "Make one: python -m sartor_edge keygen --help")
     found = live_endpoint(sartor, endpoint)
     revision = sartor.ask(sartor.deployment.GetRevision, api.GetRevisionRequest(name=found.live_revision))
+    if revision.HasField("base_weights"):
+        raise CommandFailed(
+            f"{last(revision.name)} is an adapter on a base that it shares with other endpoints; a device"
+            " gets one file.",
+            "Set `weights: merged` in the project file's deployment (of this endpoint, or of one for"
+            " devices), apply it, and deploy the version again.",
+        )
     prompts = [each.prompt for each in found.rollout.smoke_prompts] or list(_PROMPTS)
     gateway = Gateway(found.url)
     probes = [

@@ -107,6 +107,7 @@ DEPLOYMENT = Section(
             "quantization",
             Choice("QUANTIZATION", ("q8_0", "f16", "q5_1", "q5_0", "q4_1", "q4_0", "auto")),
         ),
+        Key("weights", Choice("WEIGHTS_FORM", ("merged", "shared_base", "auto")), "weights_form"),
         Key("allowed_loss", Number(least=0)),
         Key("parity", Section((Key("loss_margin", Number(least=0)), Key("top1_agreement", _SHARE)))),
         Key(

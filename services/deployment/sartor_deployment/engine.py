@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import xllamacpp
 
     try:
-        server = xllamacpp.Server(_parameters(xllamacpp.CommonParams(), given))
+        server = xllamacpp.Server(_parameters(xllamacpp, given))
     except RuntimeError as error:  # llama.cpp has said why, on standard error
         sys.stderr.write(f"{error}\n")
         return 1
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--adapter", default="")
     parser.add_argument("--alias", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
@@ -54,8 +55,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _parameters(parameters: Any, given: argparse.Namespace) -> Any:
+def _parameters(xllamacpp: Any, given: argparse.Namespace) -> Any:
+    parameters = xllamacpp.CommonParams()
     parameters.model.path = given.model
+    if given.adapter:
+        adapter = xllamacpp.CommonAdapterLoraInfo()
+        adapter.path, adapter.scale = given.adapter, 1.0
+        parameters.lora_adapters = [adapter]
+        # Weights laid out anew for this processor would be a copy of its own for each engine.
+        parameters.no_extra_bufts = True
     parameters.model_alias = {given.alias}
     parameters.hostnames = [given.host]
     parameters.port = given.port

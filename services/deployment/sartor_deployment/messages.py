@@ -22,6 +22,7 @@ from sartor_deployment.resources import (
     ParityBounds,
     Revision,
     WatchingSpec,
+    WeightsForm,
 )
 from sartor_deployment.rollout import Approval, Canary, RolloutSpec, SmokePrompt, StopRules
 from sartor_deployment.store import Traffic
@@ -29,6 +30,10 @@ from sartor_deployment.store import Traffic
 _QUANTIZATION = {
     endpoint_pb2.QUANTIZATION_UNSPECIFIED: "Q8_0",
     **{endpoint_pb2.Quantization.Value(f"QUANTIZATION_{name}"): name for name in (*QUANTIZATIONS, AUTO)},
+}
+_WEIGHTS_FORM = {
+    endpoint_pb2.WEIGHTS_FORM_UNSPECIFIED: WeightsForm.MERGED,
+    **{endpoint_pb2.WeightsForm.Value(f"WEIGHTS_FORM_{form}"): form for form in WeightsForm},
 }
 _APPROVAL = {
     endpoint_pb2.APPROVAL_UNSPECIFIED: Approval.NONE,
@@ -63,6 +68,7 @@ def endpoint_spec(given: endpoint_pb2.Endpoint) -> EndpointSpec:
         ),
         allowed_loss=given.allowed_loss or EndpointSpec("").allowed_loss,
         loop=loop_spec(given.loop),
+        weights_form=_WEIGHTS_FORM.get(given.weights_form, WeightsForm.MERGED),
     )
 
 
@@ -122,6 +128,7 @@ def endpoint_message(name: str, spec: EndpointSpec) -> endpoint_pb2.Endpoint:
         ),
         allowed_loss=spec.allowed_loss,
         loop=loop_order(spec.loop),
+        weights_form=endpoint_pb2.WeightsForm.Value(f"WEIGHTS_FORM_{spec.weights_form}"),
     )
 
 
@@ -140,13 +147,9 @@ def revision_message(revision: Revision, job: jobs.Job | None, replicas: int) ->
         canary_weight=revision.canary_weight,
         variants=[endpoint_pb2.WeightsVariant(**each) for each in revision.variants],
     )
-    if revision.weights is not None:
-        weights = revision.weights
-        shown.weights.CopyFrom(
-            object_reference_pb2.ObjectReference(
-                uri=weights.uri, sha256=weights.sha256, size_bytes=weights.size_bytes
-            )
-        )
+    for field, file in ((shown.weights, revision.weights), (shown.base_weights, revision.base_weights)):
+        if file is not None:
+            field.CopyFrom(object_reference_pb2.ObjectReference(**asdict(file)))
     if revision.error_reason:
         shown.error.reason = revision.error_reason
         shown.error.message = revision.error_message

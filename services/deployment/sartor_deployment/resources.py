@@ -27,6 +27,14 @@ AUTO = "AUTO"
 """All are built and measured; the smallest inside the allowed loss is taken."""
 
 
+class WeightsForm(StrEnum):
+    """How the weights of a LoRA version reach its engines."""
+
+    MERGED = "MERGED"
+    SHARED_BASE = "SHARED_BASE"
+    AUTO = "AUTO"
+
+
 class State(StrEnum):
     """The life of a revision."""
 
@@ -106,6 +114,7 @@ class EndpointSpec:
     watching: WatchingSpec = field(default_factory=WatchingSpec)
     allowed_loss: float = 0.02
     loop: LoopSpec = field(default_factory=LoopSpec)
+    weights_form: WeightsForm = WeightsForm.MERGED
 
     def to_json(self) -> dict[str, Any]:
         """As the order keeps it."""
@@ -123,6 +132,7 @@ class EndpointSpec:
             WatchingSpec.from_json(value.get("watching", {})),
             value.get("allowed_loss", 0.02),
             LoopSpec.from_json(value.get("loop", {})),
+            WeightsForm(value.get("weights_form", "MERGED")),
         )
 
 
@@ -215,6 +225,8 @@ class Revision:
     warm_until: datetime | None = None
     """Until then its engines are kept though it answers nobody, for a rollback within a moment."""
     variants: tuple[Mapping[str, Any], ...] = ()
+    base_weights: ObjectReference | None = None
+    """The base that `weights`, an adapter, is added to; None where they are all there is."""
 
     @property
     def proven(self) -> bool:

@@ -39,6 +39,7 @@ class DecisionKind(StrEnum):
     LOOP_PAUSED = "LOOP_PAUSED"
     LOOP_RESUMED = "LOOP_RESUMED"
     EVALUATED_AGAIN = "EVALUATED_AGAIN"
+    WEIGHTS_FORM_CHOSEN = "WEIGHTS_FORM_CHOSEN"
 
 
 @dataclass(frozen=True, slots=True)

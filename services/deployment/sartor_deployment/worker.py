@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from sartor_datasets.manifests import BaseModelManifest, ModelVersionManifest, ObjectReference
-from sartor_datasets.model_files import stage_base_model, stage_files
+from sartor_datasets.manifests import ModelVersionManifest
 from sartor_platform import orders
-from sartor_platform.errors import DataLoss, FailedPrecondition, NotReady
+from sartor_platform.errors import FailedPrecondition, NotReady
 from sartor_platform.jobs import Job
 from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 
 from sartor_deployment import store
+from sartor_deployment.build_staging import build_inputs, build_results, read_manifest
 from sartor_deployment.drift.findings import Finding
 from sartor_deployment.drift.samples import Sample, question_text, write_samples
-from sartor_deployment.resources import AUTO, EndpointSpec, Parity, Revision, State
+from sartor_deployment.resources import EndpointSpec, Parity, Revision, State
 from sartor_deployment.settings import DeploymentSettings
 from sartor_deployment.store import SampledRow
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 from sartor_deployment.usecases import drift, revisions
 
 _ENGINE_COMES_SECONDS = 1.0
-_FACTS_COME_SECONDS = 2.0
 
 
 def job_kinds(settings: DeploymentSettings) -> Sequence[JobKind]:
@@ -34,8 +32,8 @@ def job_kinds(settings: DeploymentSettings) -> Sequence[JobKind]:
         JobKind(
             name=revisions.BUILD,
             entry="sartor_deployment.build.weights:build",
-            stage_in=lambda context: _build_inputs(context, settings),
-            stage_out=_build_results,
+            stage_in=lambda context: build_inputs(context, settings),
+            stage_out=build_results,
             failed=_failed,
         ),
         JobKind(
@@ -53,44 +51,6 @@ def job_kinds(settings: DeploymentSettings) -> Sequence[JobKind]:
             failed=drift.failed,
         ),
     )
-
-
-def _build_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping[str, Any]:
-    revision = _revision(context)
-    with context.runtime.database.read() as connection:
-        known = store.model_version(connection, revision.model_version)
-    if known is None or known.manifest is None or known.base_model_manifest is None:
-        raise NotReady(_FACTS_COME_SECONDS, f"waits for the files of {revision.model_version}")
-    version = _read(context, known.manifest, ModelVersionManifest.from_json)
-    base = _read(context, known.base_model_manifest, BaseModelManifest.from_json)
-    return {
-        "base": str(stage_base_model(context.fetch, base, settings.data_dir.resolve() / "models")),
-        "version": str(stage_files(context.fetch, version.files, context.folder.resolve() / "version")),
-        "quantization": revision.spec.quantization,
-        **(_choice_inputs(context, settings, revision) if revision.spec.quantization == AUTO else {}),
-        "converter": str(settings.converter_dir.resolve()),
-    }
-
-
-def _build_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
-    weights = context.put(Path(result["weights"]), "weights.gguf")  # or a classifier's tar: engines see which
-    return lambda tx: revisions.built(tx, context.job.resource, weights, result["variants"])
-
-
-def _choice_inputs(
-    context: JobContext, settings: DeploymentSettings, revision: Revision
-) -> Mapping[str, Any]:
-    spec = revision.spec
-    return {
-        "references": str(context.fetch(revision.references)),
-        "context_length": spec.engine.context_length,
-        "slots": spec.engine.slots,
-        "threads": spec.engine.threads,
-        "max_tokens": settings.parity_max_tokens,
-        "budget_seconds": settings.parity_budget_seconds,
-        "allowed_loss": spec.allowed_loss,
-        "top1_agreement": spec.parity.top1_agreement,
-    }
 
 
 def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping[str, Any]:
@@ -127,7 +87,7 @@ def _says_labels(context: JobContext, revision: Revision) -> bool:
         known = store.model_version(connection, revision.model_version)
     if known is None or known.manifest is None:
         return False
-    version = _read(context, known.manifest, ModelVersionManifest.from_json)
+    version = read_manifest(context, known.manifest, ModelVersionManifest.from_json)
     return any(file.path == "output_layer.json" for file in version.files)
 
 
@@ -186,14 +146,3 @@ def _failed(tx: Transaction, job: Job, reason: str, message: str) -> None:
 def _revision(context: JobContext) -> Revision:
     with context.runtime.database.read() as connection:
         return store.revision(connection, context.job.resource)
-
-
-def _read(context: JobContext, reference: ObjectReference, parse: Callable[[bytes], Any]) -> Any:
-    try:
-        return parse(context.fetch(reference).read_bytes())
-    except ValueError as error:
-        raise DataLoss(
-            f"{reference.uri} is no manifest this release reads: {error}",
-            reason="MANIFEST_INVALID",
-            metadata={"uri": reference.uri},
-        ) from error

@@ -58,7 +58,8 @@ def test_all_forms_are_measured_and_the_smallest_good_one_is_taken(
     assert chosen["loss_gap"] <= 0.02
     assert chosen["size_bytes"] < table["F16"]["size_bytes"]
     assert Path(result["weights"]).stat().st_size == chosen["size_bytes"]
-    assert [path.name for path in tmp_path.glob("*.gguf")] == ["weights.gguf"]
+    kept = {path.name for path in tmp_path.glob("*.gguf")}
+    assert kept == {"merged-F16.gguf", f"merged-{chosen['quantization']}.gguf"}
 
 
 def test_where_none_is_good_enough_the_losses_are_told(task: dict[str, Any], tmp_path: Path) -> None:

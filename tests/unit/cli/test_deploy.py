@@ -8,6 +8,7 @@ from sartor.deployment.v1 import advice_pb2, endpoint_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor_cli import deploy
 from sartor_cli.advice import data_class, show_advice
+from sartor_cli.chat import rolled_back
 from sartor_cli.faults import CommandFailed
 
 from tests.unit.cli.test_project_file import GOOD, parse, part
@@ -61,6 +62,39 @@ def test_decisions_traffic_and_variants_show_their_numbers(capsys: pytest.Captur
         assert text in shown
 
 
+def test_an_adapter_on_a_shared_base_is_shown_with_both_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    """What this endpoint costs, and what it shares."""
+    shared = endpoint_pb2.Revision(
+        name=f"{ENDPOINT}/revisions/r4", state=endpoint_pb2.REVISION_STATE_LIVE,
+        variants=[
+            endpoint_pb2.WeightsVariant(
+                quantization="Q8_0+adapter", size_bytes=9_800_000, shared_bytes=171_400_000, chosen=True
+            )
+        ],
+    )  # fmt: skip
+    shared.weights.size_bytes, shared.base_weights.size_bytes = 9_800_000, 171_400_000
+    shared.base_weights.sha256 = "0f" * 32
+    assert deploy._weights_text(shared) == "9.8 MB on a shared base of 171.4 MB (0f0f0f0f)"
+    deploy._show_variants([shared])
+    shown = capsys.readouterr().out
+    assert "Q8_0+adapter" in shown
+    assert "171.4" in shown
+
+
+def test_a_rollback_says_whether_the_traffic_has_moved_already() -> None:
+    """It has where the engines before were still warm, also to the first revision of all."""
+    live, earlier = (f"projects/p/endpoints/support/revisions/{name}" for name in ("r2", "r1"))
+    before = endpoint_pb2.Endpoint(
+        name="projects/p/endpoints/support", live_revision=live, previous_revision=earlier
+    )
+    assert rolled_back(before, before) == (
+        earlier,
+        "support: r1 is started and then answers instead of r2.",
+    )
+    done = endpoint_pb2.Endpoint(name=before.name, live_revision=earlier)
+    assert rolled_back(before, done) == (earlier, "support: r1 answers again instead of r2.")
+
+
 def test_advice_shows_cost_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     """What decides for the first, why not for the other; a class that is not known is told."""
     options = [
@@ -80,6 +114,7 @@ deployment:
   name: support
   model: assistant
   quantization: auto
+  weights: auto
   allowed_loss: 0.02
   engine: {context_length: 2048, slots: 4, replicas: 2, queue: 256}
   rollout:
@@ -98,6 +133,7 @@ def test_the_documented_deployment_part_becomes_the_endpoint_it_describes() -> N
     text = "\n".join(line for line in GOOD.split("deployment:")[0].splitlines()) + DOCUMENTED
     sent = ParseDict(part(parse(text), "deployment"), endpoint_pb2.Endpoint(), ignore_unknown_fields=True)
     assert sent.quantization == endpoint_pb2.QUANTIZATION_AUTO
+    assert sent.weights_form == endpoint_pb2.WEIGHTS_FORM_AUTO
     assert (sent.engine.replicas, sent.engine.queue) == (2, 256)
     assert list(sent.rollout.canary.steps) == [5, 25, 50]
     assert sent.rollout.canary.step_time.seconds == 300

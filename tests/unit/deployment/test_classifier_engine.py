@@ -11,7 +11,6 @@ import httpx
 import pytest
 import torch
 from sartor_datasets.reference_outputs import ReferenceOutput, write_reference_outputs
-from sartor_deployment.agent.memory import check_fits
 from sartor_deployment.build.classifier import is_packed, unpack
 from sartor_deployment.build.weights import build
 from sartor_deployment.gateway.routes import Route
@@ -20,6 +19,7 @@ from sartor_deployment.parity.check import check
 from sartor_deployment.resources import EngineSettings
 from sartor_deployment.store import Correction
 from sartor_deployment.targets.engine_api import EngineApi
+from sartor_deployment.targets.engine_memory import EngineMemory, need
 from sartor_deployment.targets.local_llama_cpp import EngineDied, LocalEngine
 from sartor_deployment.usecases.adaptations import record_row
 from sartor_models.adapters import LoraAdapter, adapter_weights, add_lora, save_adapter
@@ -153,8 +153,12 @@ def test_a_file_that_is_not_whole_is_refused(packed: tuple[Path, Path, Path], tm
     started = LocalEngine(broken, "r1", EngineSettings(threads=1))
     with pytest.raises(EngineDied, match="no whole classifier"):
         started.wait_for_address(60)
-    with pytest.raises(FailedPrecondition, match="the classifier with its runtime"):
-        check_fits(packed[2], EngineSettings(), spare_bytes=0, free_bytes=10**6)
+    memory = EngineMemory(0, lambda: 10**6)
+    with (
+        pytest.raises(FailedPrecondition, match="the classifier with its runtime"),
+        memory.hold(need(packed[2], EngineSettings())),
+    ):
+        raise AssertionError("it was let in")
 
 
 def test_samples_and_corrections_of_labels_keep_their_kind() -> None:

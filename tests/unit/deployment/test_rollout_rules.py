@@ -10,7 +10,7 @@ from sartor_deployment.gateway.feedback import parse_feedback
 from sartor_deployment.gateway.sample import answer_text, masked, masked_json, question_of
 from sartor_deployment.gateway.traffic import Seen, traffic_row
 from sartor_deployment.gateway.usage import Passage
-from sartor_deployment.resources import EndpointSpec, WatchingSpec, check_spec
+from sartor_deployment.resources import EndpointSpec, WatchingSpec, WeightsForm, check_spec
 from sartor_deployment.rollout import Approval, Canary, RolloutSpec, SmokePrompt, StopRules, judge
 from sartor_deployment.store import Traffic
 from sartor_platform.errors import InvalidArgument
@@ -67,6 +67,7 @@ def test_a_rollout_survives_json_and_an_old_order_has_none() -> None:
     check_spec("projects/p/endpoints/e", spec)
     old = {key: spec.to_json()[key] for key in ("model", "quantization", "parity", "engine")}
     assert EndpointSpec.from_json(old).rollout == RolloutSpec()
+    assert EndpointSpec.from_json(old).weights_form is WeightsForm.MERGED
 
 
 def test_all_faults_of_a_rollout_are_told_at_once() -> None:

@@ -15,13 +15,14 @@ from sartor_platform.database import is_transient
 from sartor_platform.errors import SartorError
 from sartor_platform.names import new_id
 from sartor_platform.object_cache import ObjectCache
+from sartor_platform.objects import ObjectReference
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 
-from sartor_deployment.agent.memory import check_fits
 from sartor_deployment.resources import Revision
 from sartor_deployment.store import EngineRow, remove_engines
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
+from sartor_deployment.targets.engine_memory import EngineMemory, need
 from sartor_deployment.targets.local_llama_cpp import EngineAddress, EngineDied, LocalEngine
 from sartor_deployment.usecases import engines
 from sartor_deployment.usecases.revisions import AGENTS
@@ -43,11 +44,14 @@ class Unhealthy(Exception):
 class Replica:
     """Runs in a thread of its own, which is also what the kernel ties the engine's life to."""
 
-    def __init__(self, runtime: Runtime, cache: ObjectCache, revision: Revision, number: int = 0) -> None:
+    def __init__(
+        self, runtime: Runtime, cache: ObjectCache, memory: EngineMemory, revision: Revision, number: int = 0
+    ) -> None:
         settings = runtime.settings
         self._runtime = runtime
         self._settings = settings
         self._cache = cache
+        self._memory = memory
         self._revision = revision
         self._number = number
         self._agent = settings.agent_name
@@ -110,20 +114,20 @@ class Replica:
         """Start an engine and watch it until this replica is stopped.
 
         Raises:
-            SartorError: the weights cannot be had.
+            SartorError: the weights cannot be had, do not fit each other, or there is no memory for them.
             EngineDied, EngineRefused, Unhealthy, OSError: it did not come up.
             _Ended: it came up, and ended later.
         """
-        weights = self._weights()
-        check_fits(
-            weights,
-            self._revision.spec.engine,
-            spare_bytes=self._settings.engine_spare_memory_mb * 2**20,
-        )
+        weights, adapter = self._files()
+        with self._memory.hold(need(weights, self._revision.spec.engine, adapter)) as memory_taken:
+            return self._run_engine(weights, adapter, memory_taken)
+
+    def _run_engine(self, weights: Path, adapter: Path | None, memory_taken: Callable[[], None]) -> float:
         engine = LocalEngine(
             weights,
             self._revision.name,
             self._revision.spec.engine,
+            adapter=adapter,
             bind_host=self._settings.engine_bind_host,
             on_end=self._changed.set,
         )
@@ -134,6 +138,7 @@ class Replica:
                 return 0.0
             EngineApi(self._url(address), timeout_seconds=_PROOF_SECONDS).answers()
             ready = time.monotonic()
+            memory_taken()
             self._log.info(
                 "engine.ready", pid=engine.pid, port=address.port, seconds=round(ready - engine.started, 3)
             )
@@ -149,9 +154,15 @@ class Replica:
         finally:
             engine.stop()
 
-    def _weights(self) -> Path:
-        reference = self._revision.weights
-        assert reference is not None, "only built revisions have engines"
+    def _files(self) -> tuple[Path, Path | None]:
+        """The weights that are mapped, and what is added to them where others may map them too."""
+        revision = self._revision
+        assert revision.weights is not None, "only built revisions have engines"
+        if revision.base_weights is None:
+            return self._fetched(revision.weights), None
+        return self._fetched(revision.base_weights), self._fetched(revision.weights)
+
+    def _fetched(self, reference: ObjectReference) -> Path:
         (self._folder / reference.sha256).unlink(missing_ok=True)  # so that the bytes are verified again
         return self._cache.fetch(reference, self._folder)
 

@@ -18,6 +18,7 @@ from sartor_platform.runtime import Runtime
 
 from sartor_deployment import store
 from sartor_deployment.agent.replica import Replica
+from sartor_deployment.targets.engine_memory import EngineMemory
 from sartor_deployment.usecases import rollout, watching
 from sartor_deployment.usecases.revisions import AGENTS
 
@@ -82,6 +83,7 @@ class Agent:
         data = Path(settings.data_dir).resolve()
         self._engines = data / "engines"
         self._cache = ObjectCache(runtime.objects, data / "objects", settings.object_cache_bytes)
+        self._memory = EngineMemory(settings.engine_spare_memory_mb * 2**20)
         self._replicas: dict[tuple[str, int], Replica] = {}
         self._retiring: list[Replica] = []
         self._next_sweep = 0.0
@@ -122,7 +124,7 @@ class Agent:
             self._retiring.append(replica)
         for key, revision in wanted.items():
             if key not in self._replicas:
-                self._replicas[key] = Replica(self._runtime, self._cache, revision, key[1])
+                self._replicas[key] = Replica(self._runtime, self._cache, self._memory, revision, key[1])
             elif self._replicas[key].ended:
                 del self._replicas[key]  # its thread broke on a fault of ours: begin again
         self._go_on()

@@ -38,41 +38,46 @@ class GgufCorrupt(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """The key-value pairs (arrays only as their length), and sizes in bytes."""
+    """The key-value pairs (arrays only as their length), the tensors' shapes, and the file's size in bytes.
+
+    Shapes are in ggml's order: the columns of a matrix first.
+    """
 
     keys: Mapping[str, Any]
-    tensors: int
+    shapes: Mapping[str, tuple[int, ...]]
     size_bytes: int
+
+    def own(self, name: str, default: int = 0) -> int:
+        """A number that the architecture calls so, such as block_count."""
+        value = self.keys.get(f"{self.keys.get('general.architecture', '')}.{name}", default)
+        return int(value) if isinstance(value, int | float) else default
+
+    @property
+    def layers(self) -> int:
+        """How many blocks follow each other."""
+        return self.own("block_count")
 
     def kv_bytes_per_token(self) -> int:
         """Bytes of key-value cache that a token of context takes at sixteen bits."""
-        arch = self.keys.get("general.architecture", "")
-
-        def of(name: str, default: int = 0) -> int:
-            value = self.keys.get(f"{arch}.{name}", default)
-            return int(value) if isinstance(value, int | float) else default
-
-        layers, heads = of("block_count"), of("attention.head_count", 1)
-        kv_heads = of("attention.head_count_kv", heads)
-        head = of("embedding_length") // max(heads, 1)
-        key, value = of("attention.key_length", head), of("attention.value_length", head)
-        return layers * kv_heads * (key + value) * 2
+        heads = self.own("attention.head_count", 1)
+        kv_heads = self.own("attention.head_count_kv", heads)
+        head = self.own("embedding_length") // max(heads, 1)
+        key, value = self.own("attention.key_length", head), self.own("attention.value_length", head)
+        return self.layers * kv_heads * (key + value) * 2
 
     @property
     def vocabulary(self) -> int:
         """Tokens the model knows."""
         return int(self.keys.get("tokenizer.ggml.tokens", 0))
 
-    def engine_bytes(self, context_length: int, slots: int) -> int:
-        """Memory an engine needs: weights, key-value cache of all slots, and buffers for one batch.
+    def working_bytes(self, context_length: int, slots: int) -> int:
+        """Memory an engine needs beside the weights: the key-value cache of all slots, and its buffers.
 
         The buffers are those of llama.cpp's default batch: 512 rows of logits and of the widest layer, in
         four bytes, and what a process needs anyway.
         """
-        arch = self.keys.get("general.architecture", "")
-        widest = int(self.keys.get(f"{arch}.feed_forward_length", 0) or 0)
-        buffers = 512 * 4 * (self.vocabulary + 8 * widest) + 64 * 2**20
-        return self.size_bytes + self.kv_bytes_per_token() * context_length * slots + buffers
+        buffers = 512 * 4 * (self.vocabulary + 8 * self.own("feed_forward_length")) + 64 * 2**20
+        return self.kv_bytes_per_token() * context_length * slots + buffers
 
 
 def read_gguf(path: Path) -> GgufFile:
@@ -101,10 +106,12 @@ def _read(file: BinaryIO, size: int) -> GgufFile:
         (kind,) = _unpack(file, "<I")
         keys[name] = _value(file, kind)
     needed = 0
+    shapes = {}
     for _ in range(tensors):
         name = _string(file)
         (dimensions,) = _unpack(file, "<I")
         shape = _unpack(file, f"<{min(dimensions, 8)}Q")
+        shapes[name] = shape
         kind, offset = _unpack(file, "<IQ")
         if kind in _BLOCKS:
             weights, block = _BLOCKS[kind]
@@ -118,7 +125,7 @@ def _read(file: BinaryIO, size: int) -> GgufFile:
         raise GgufCorrupt(f"it has {size} bytes, its tensors need {start + needed}")
     if not tensors:
         raise GgufCorrupt("it holds no tensors")
-    return GgufFile(keys, tensors, size)
+    return GgufFile(keys, shapes, size)
 
 
 def _value(file: BinaryIO, kind: int) -> Any:

@@ -88,6 +88,7 @@ from sartor_deployment.store.revisions import (
     engine_wanted,
     insert_revision,
     list_revisions,
+    mapped_weights,
     on_their_way,
     proven_before,
     revision,
@@ -95,6 +96,7 @@ from sartor_deployment.store.revisions import (
     served,
     update_revision,
 )
+from sartor_deployment.store.shared_bases import forget_shared_base, keep_shared_base, shared_bases
 
 __all__ = [
     "Correction",
@@ -127,6 +129,7 @@ __all__ = [
     "failed_since",
     "first_samples",
     "forget_old_requests",
+    "forget_shared_base",
     "heartbeat",
     "insert_adaptation",
     "insert_api_key",
@@ -136,6 +139,7 @@ __all__ = [
     "insert_reevaluation",
     "insert_requests",
     "insert_revision",
+    "keep_shared_base",
     "last_adaptation",
     "last_drift_window",
     "last_reevaluation",
@@ -149,6 +153,7 @@ __all__ = [
     "looked_at",
     "loop",
     "made_by_loop",
+    "mapped_weights",
     "model_version",
     "on_their_way",
     "proven_before",
@@ -169,6 +174,7 @@ __all__ = [
     "samples_after",
     "scores",
     "served",
+    "shared_bases",
     "take_corrections",
     "traffic",
     "update_adaptation",

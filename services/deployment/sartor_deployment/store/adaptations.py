@@ -142,8 +142,8 @@ def count_corrections(connection: Connection, endpoint: str) -> tuple[int, int]:
     """Corrected answers that no adaptation has taken: with their question, and without."""
     row = connection.execute(
         text(
-            "SELECT count(*) FILTER (WHERE r.question IS NOT NULL) AS usable,"
-            " count(*) FILTER (WHERE r.question IS NULL) AS unusable"
+            "SELECT count(DISTINCT f.request) FILTER (WHERE r.question IS NOT NULL) AS usable,"
+            " count(DISTINCT f.request) FILTER (WHERE r.question IS NULL) AS unusable"
             " FROM feedback f LEFT JOIN gateway_requests r ON r.id = f.request"
             " WHERE f.endpoint = :endpoint AND f.correction IS NOT NULL AND f.adaptation = ''"
         ),

@@ -60,6 +60,7 @@ REVISIONS = Table(
     Column("approved_by", Text),
     Column("warm_until", _TIME),
     Column("variants", JSONB),
+    Column("base_weights", JSONB),
 )
 
 
@@ -156,6 +157,13 @@ def engine_wanted(connection: Connection) -> list[Revision]:
         .order_by(REVISIONS.c.create_time)
     )
     return [_revision(row) for row in connection.execute(query)]
+
+
+def mapped_weights(connection: Connection) -> list[ObjectReference]:
+    """The files that engines map now or should, each once."""
+    wanted = engine_wanted(connection)
+    files = [each.base_weights or each.weights for each in wanted]
+    return list({file.sha256: file for file in files if file is not None}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,4 +267,5 @@ def _revision(row: Any) -> Revision:
         approved_by=row.approved_by,
         warm_until=row.warm_until,
         variants=tuple(row.variants),
+        base_weights=reference_of(row.base_weights),
     )

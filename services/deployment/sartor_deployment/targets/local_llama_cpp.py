@@ -51,6 +51,7 @@ class LocalEngine:
         alias: str,
         settings: EngineSettings,
         *,
+        adapter: Path | None = None,
         bind_host: str = "127.0.0.1",
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
@@ -58,6 +59,7 @@ class LocalEngine:
 
         Args:
             alias: what its answers give as `model`.
+            adapter: GGUF file that is added to `weights`, which other engines may map too.
             on_end: called from a thread of its own once the process has ended.
         """
         self._addresses: queue.Queue[EngineAddress | None] = queue.Queue()
@@ -66,7 +68,7 @@ class LocalEngine:
         self.address: EngineAddress | None = None
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            _command(weights, alias, settings, bind_host),
+            _command(weights, adapter, alias, settings, bind_host),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -151,9 +153,12 @@ class LocalEngine:
                     self._last_lines.append(line[:300])
 
 
-def _command(weights: Path, alias: str, settings: EngineSettings, bind_host: str) -> list[str]:
+def _command(
+    weights: Path, adapter: Path | None, alias: str, settings: EngineSettings, bind_host: str
+) -> list[str]:
     options = {
         "--model": str(weights),
+        **({"--adapter": str(adapter)} if adapter is not None else {}),
         "--alias": alias,
         "--host": bind_host,
         "--context": str(settings.context_length),

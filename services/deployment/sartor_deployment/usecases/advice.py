@@ -49,14 +49,11 @@ def _of_endpoint(runtime: Runtime, name: str) -> Measured:
             reason="LABELS_NOT_ADVISED",
             metadata={"name": name},
         )
-    found = tuple(
-        Weights(each["quantization"], each["size_bytes"], each["tokens_per_second"], each["loss_gap"])
-        for each in live.variants
-        if not each["error"]
-    )
+    found = _variants(live)
     if not found:
         gap = max(0.0, live.parity.served_loss - live.parity.reference_loss) if live.parity else 0.0
-        found = (Weights(live.spec.quantization, live.weights.size_bytes, loss_gap=gap),)
+        size = sum(each.size_bytes for each in (live.weights, live.base_weights) if each is not None)
+        found = (Weights(live.spec.quantization, size, loss_gap=gap),)
     widest = max(found, key=lambda each: each.size_bytes)
     return Measured(
         found,
@@ -64,6 +61,17 @@ def _of_endpoint(runtime: Runtime, name: str) -> Measured:
         _kv_bytes_per_token(runtime, known.base_model_manifest),
         live.spec.engine.context_length,
     )
+
+
+def _variants(live: Revision) -> tuple[Weights, ...]:
+    """What was measured, one of each quantization: merged where it was, else the adapter with its base."""
+    found = {}
+    for each in sorted(live.variants, key=lambda each: "+" not in each["quantization"]):
+        if not each["error"]:
+            kind = each["quantization"].partition("+")[0]
+            size = each["size_bytes"] + each.get("shared_bytes", 0)
+            found[kind] = Weights(kind, size, each["tokens_per_second"], each["loss_gap"])
+    return tuple(found.values())
 
 
 def _live(runtime: Runtime, name: str) -> tuple[Revision, ModelVersion]:

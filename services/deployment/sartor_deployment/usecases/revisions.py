@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -79,16 +79,35 @@ def create_revision(tx: Transaction, endpoint: str, version: str) -> str:
 
 
 def built(
-    tx: Transaction, name: str, weights: ObjectReference, variants: Sequence[Mapping[str, Any]] = ()
+    tx: Transaction,
+    name: str,
+    weights: ObjectReference,
+    variants: Sequence[Mapping[str, Any]] = (),
+    base: ObjectReference | None = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> None:
-    """On the build's result: agents start engines. `variants` were measured to choose the weights."""
+    """On the build's result: agents start engines.
+
+    Args:
+        variants: were measured to choose the weights.
+        base: the base's file, where the weights are an adapter that is added to it.
+        verdict: whether it shares its base, where that was left to the figures: message and figures.
+    """
     revision = store.revision(tx.connection, name, lock=True)
     if revision.state is State.REJECTED:
         return  # by hand, while it was built
     revision.check_move(State.STARTING)
     store.update_revision(
-        tx, name, state=State.STARTING, weights=_json(weights), variants=[dict(each) for each in variants]
+        tx,
+        name,
+        state=State.STARTING,
+        weights=asdict(weights),
+        variants=[dict(each) for each in variants],
+        base_weights=asdict(base) if base else None,
     )
+    if verdict:
+        kind, figures = DecisionKind.WEIGHTS_FORM_CHOSEN, verdict["figures"]
+        decisions.decide(tx, revision, kind, verdict["message"], figures=figures)
     _wake_agents(tx)
 
 
@@ -277,10 +296,6 @@ def _enqueue(tx: Transaction, kind: str, revision: Revision) -> None:
         revision=revision.order_revision,
         parent=revision.endpoint,
     )
-
-
-def _json(reference: ObjectReference) -> dict[str, Any]:
-    return {"uri": reference.uri, "sha256": reference.sha256, "size_bytes": reference.size_bytes}
 
 
 def _wake_agents(tx: Transaction) -> None:

@@ -68,6 +68,38 @@ QUANTIZATION_AUTO: Quantization.ValueType  # 7
 """All of them are built and measured; the smallest inside `allowed_loss` is taken."""
 Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
 
+class _WeightsForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WeightsFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WeightsForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEIGHTS_FORM_UNSPECIFIED: _WeightsForm.ValueType  # 0
+    """Same as merged."""
+    WEIGHTS_FORM_MERGED: _WeightsForm.ValueType  # 1
+    """Base and adapter become one file."""
+    WEIGHTS_FORM_SHARED_BASE: _WeightsForm.ValueType  # 2
+    """The base is one file for all endpoints that share it, kept once in memory; the adapter is added in every product.
+    Versions that are no plain LoRA adapter are refused (ADAPTER_NOT_SHAREABLE).
+    """
+    WEIGHTS_FORM_AUTO: _WeightsForm.ValueType  # 3
+    """Both are built and measured; see docs/deployment.md for the rule. Versions that cannot share a base are merged."""
+
+class WeightsForm(_WeightsForm, metaclass=_WeightsFormEnumTypeWrapper):
+    """How the weights of a LoRA version reach its engines."""
+
+WEIGHTS_FORM_UNSPECIFIED: WeightsForm.ValueType  # 0
+"""Same as merged."""
+WEIGHTS_FORM_MERGED: WeightsForm.ValueType  # 1
+"""Base and adapter become one file."""
+WEIGHTS_FORM_SHARED_BASE: WeightsForm.ValueType  # 2
+"""The base is one file for all endpoints that share it, kept once in memory; the adapter is added in every product.
+Versions that are no plain LoRA adapter are refused (ADAPTER_NOT_SHAREABLE).
+"""
+WEIGHTS_FORM_AUTO: WeightsForm.ValueType  # 3
+"""Both are built and measured; see docs/deployment.md for the rule. Versions that cannot share a base are merged."""
+Global___WeightsForm: _TypeAlias = WeightsForm  # noqa: Y015
+
 class _Approval:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -188,6 +220,8 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """A person let it go on."""
     DECISION_KIND_EVALUATED_AGAIN: _DecisionKind.ValueType  # 18
     """What is live passed its gate again, on newer items."""
+    DECISION_KIND_WEIGHTS_FORM_CHOSEN: _DecisionKind.ValueType  # 19
+    """Whether its adapter is merged or stays on a shared base, as measured."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """What a decision was."""
@@ -230,6 +264,8 @@ DECISION_KIND_LOOP_RESUMED: DecisionKind.ValueType  # 17
 """A person let it go on."""
 DECISION_KIND_EVALUATED_AGAIN: DecisionKind.ValueType  # 18
 """What is live passed its gate again, on newer items."""
+DECISION_KIND_WEIGHTS_FORM_CHOSEN: DecisionKind.ValueType  # 19
+"""Whether its adapter is merged or stays on a shared base, as measured."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
@@ -640,10 +676,11 @@ class WeightsVariant(_message.Message):
     TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     CHOSEN_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    SHARED_BYTES_FIELD_NUMBER: _builtins.int
     quantization: _builtins.str
-    """F16, Q8_0, Q5_1, …"""
+    """F16, Q8_0, Q5_1, …; of an adapter on a shared base Q8_0+adapter, …"""
     size_bytes: _builtins.int
-    """Size of the file."""
+    """Size of the file; of an adapter on a shared base only the adapter's: what one more endpoint costs."""
     loss: _builtins.float
     """Loss on the reference outputs, in nats a token."""
     loss_gap: _builtins.float
@@ -656,6 +693,8 @@ class WeightsVariant(_message.Message):
     """Whether it is the one that is served."""
     error: _builtins.str
     """Why it could not be made or measured, or empty."""
+    shared_bytes: _builtins.int
+    """Size of the base's file that it shares with other endpoints; 0: none."""
     def __init__(
         self,
         *,
@@ -667,10 +706,11 @@ class WeightsVariant(_message.Message):
         tokens_per_second: _builtins.float = ...,
         chosen: _builtins.bool = ...,
         error: _builtins.str = ...,
+        shared_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "error", b"error", "loss", b"loss", "loss_gap", b"loss_gap", "quantization", b"quantization", "size_bytes", b"size_bytes", "tokens_per_second", b"tokens_per_second", "top1_agreement", b"top1_agreement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "error", b"error", "loss", b"loss", "loss_gap", b"loss_gap", "quantization", b"quantization", "shared_bytes", b"shared_bytes", "size_bytes", b"size_bytes", "tokens_per_second", b"tokens_per_second", "top1_agreement", b"top1_agreement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,6 +735,7 @@ class Endpoint(_message.Message):
     WATCHING_FIELD_NUMBER: _builtins.int
     ALLOWED_LOSS_FIELD_NUMBER: _builtins.int
     LOOP_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FORM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/endpoints/{endpoint}"."""
     model: _builtins.str
@@ -709,6 +750,8 @@ class Endpoint(_message.Message):
     """URL of the OpenAI-compatible API ("…/v1"), as the gateway is reached."""
     allowed_loss: _builtins.float
     """With QUANTIZATION_AUTO: most nats a token that the served loss may be above the evaluated model's; 0 is 0.02."""
+    weights_form: Global___WeightsForm.ValueType
+    """Whether adapters are merged into the weights or stay apart."""
     @_builtins.property
     def parity(self) -> Global___ParityBounds:
         """How close it must be to the evaluated model."""
@@ -749,10 +792,11 @@ class Endpoint(_message.Message):
         watching: Global___Watching | None = ...,
         allowed_loss: _builtins.float = ...,
         loop: Global___Loop | None = ...,
+        weights_form: Global___WeightsForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "loop", b"loop", "order", b"order", "parity", b"parity", "rollout", b"rollout", "watching", b"watching"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_loss", b"allowed_loss", "engine", b"engine", "live_revision", b"live_revision", "loop", b"loop", "model", b"model", "name", b"name", "order", b"order", "parity", b"parity", "previous_revision", b"previous_revision", "quantization", b"quantization", "rollout", b"rollout", "url", b"url", "watching", b"watching"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_loss", b"allowed_loss", "engine", b"engine", "live_revision", b"live_revision", "loop", b"loop", "model", b"model", "name", b"name", "order", b"order", "parity", b"parity", "previous_revision", b"previous_revision", "quantization", b"quantization", "rollout", b"rollout", "url", b"url", "watching", b"watching", "weights_form", b"weights_form"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,6 +865,7 @@ class Revision(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     CANARY_WEIGHT_FIELD_NUMBER: _builtins.int
     VARIANTS_FIELD_NUMBER: _builtins.int
+    BASE_WEIGHTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/endpoints/{endpoint}/revisions/{revision}"."""
     model_version: _builtins.str
@@ -843,7 +888,7 @@ class Revision(_message.Message):
 
     @_builtins.property
     def weights(self) -> _object_reference_pb2.ObjectReference:
-        """The weights that are served (GGUF)."""
+        """The weights that are served (GGUF): all of them, or the adapter where `base_weights` is set."""
 
     @_builtins.property
     def parity(self) -> Global___ParityResult:
@@ -863,7 +908,11 @@ class Revision(_message.Message):
 
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightsVariant]:
-        """What was measured where the quantization was chosen."""
+        """What was measured where the quantization or the form was chosen."""
+
+    @_builtins.property
+    def base_weights(self) -> _object_reference_pb2.ObjectReference:
+        """The base's weights (GGUF), one file for all revisions that share them; not set where they are merged."""
 
     def __init__(
         self,
@@ -883,10 +932,11 @@ class Revision(_message.Message):
         created_by: _builtins.str = ...,
         canary_weight: _builtins.int = ...,
         variants: _abc.Iterable[Global___WeightsVariant] | None = ...,
+        base_weights: _object_reference_pb2.ObjectReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "job", b"job", "live_time", b"live_time", "parity", b"parity", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_weights", b"base_weights", "create_time", b"create_time", "error", b"error", "job", b"job", "live_time", b"live_time", "parity", b"parity", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_weight", b"canary_weight", "create_time", b"create_time", "created_by", b"created_by", "error", b"error", "generation", b"generation", "job", b"job", "live_time", b"live_time", "model_version", b"model_version", "name", b"name", "parity", b"parity", "ready_replicas", b"ready_replicas", "run", b"run", "state", b"state", "variants", b"variants", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_weights", b"base_weights", "canary_weight", b"canary_weight", "create_time", b"create_time", "created_by", b"created_by", "error", b"error", "generation", b"generation", "job", b"job", "live_time", b"live_time", "model_version", b"model_version", "name", b"name", "parity", b"parity", "ready_replicas", b"ready_replicas", "run", b"run", "state", b"state", "variants", b"variants", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
