@@ -114,16 +114,30 @@ def rollback(
     """
     with Sartor.local(data_dir) as sartor:
         name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
+        before = sartor.ask(sartor.deployment.GetEndpoint, GetEndpointRequest(name=name))
         with console.status("Starting the earlier revision…"):
             request = RollbackEndpointRequest(name=name, request_id=str(uuid.uuid4()))
             done = sartor.ask(sartor.deployment.RollbackEndpoint, request)
         if output is not Format.TABLE:
             print_detail(done, output)
             return
-        # Still the live one and the one before it: the traffic moves once the earlier engine answers.
-        earlier = sartor.ask(sartor.deployment.GetRevision, GetRevisionRequest(name=done.previous_revision))
-        console.print(
-            f"{last(name)}: {last(earlier.name)} is started and then answers instead of"
-            f" {last(done.live_revision)}."
-        )
+        earlier_name, text = rolled_back(before, done)
+        earlier = sartor.ask(sartor.deployment.GetRevision, GetRevisionRequest(name=earlier_name))
+        console.print(text)
         console.print(f"It serves {'/'.join(earlier.model_version.split('/')[3:])}.")
+
+
+def rolled_back(before: Endpoint, done: Endpoint) -> tuple[str, str]:
+    """The revision that answers (again, or soon), and how to say it.
+
+    Where its engines were still warm the traffic has moved already; else it moves once an engine answers.
+    """
+    name = last(done.name)
+    if done.live_revision != before.live_revision:
+        text = f"{name}: {last(done.live_revision)} answers again instead of {last(before.live_revision)}."
+        return done.live_revision, text
+    earlier = done.previous_revision
+    return (
+        earlier,
+        f"{name}: {last(earlier)} is started and then answers instead of {last(done.live_revision)}.",
+    )
