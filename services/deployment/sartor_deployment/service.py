@@ -77,12 +77,14 @@ class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentService
             return self._endpoint(connection, request.name)
 
     def ListEndpoints(self, request: api.ListEndpointsRequest, context: Any) -> api.ListEndpointsResponse:
-        """Lists the endpoints of a project."""
-        PROJECT.parse(request.parent, field="parent")
+        """Lists the endpoints of a project, or of all ("projects/-")."""
+        everywhere = request.parent == "projects/-"
+        if not everywhere:
+            PROJECT.parse(request.parent, field="parent")
         with self._runtime.database.read() as connection:
             found, token = orders.list_orders(
                 connection,
-                f"{request.parent}/endpoints/",
+                "projects/" if everywhere else f"{request.parent}/endpoints/",
                 page_size=request.page_size,
                 page_token=request.page_token,
             )

@@ -22,6 +22,8 @@ from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor.deployment.v1 import endpoint_pb2, loop_pb2
 from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2, gate_pb2
 from sartor.training.v1 import training_events_pb2
+from sartor_cli.client import Sartor
+from sartor_cli.projects import choose_project
 
 from tests.integration.deployment.conftest import ENDPOINT, MODEL, PROJECT, Deployment, eventually
 
@@ -427,6 +429,14 @@ def requested(deployment: Deployment, curation: str) -> dict[str, Any]:
         return {**found[-1], "run": run}
 
     return eventually(look, "what is live is to be evaluated again")
+
+
+def test_the_brake_is_within_reach_while_ingestion_is_away(deployment: Deployment, live: str) -> None:
+    """Commands find the project of an endpoint without the service that owns projects."""
+    with Sartor(
+        {"ingestion": "127.0.0.1:9", "deployment": f"127.0.0.1:{deployment.ports['grpc']}"}
+    ) as sartor:
+        assert choose_project(sartor, "") == f"projects/{PROJECT}"
 
 
 def test_an_endpoint_without_a_loop_says_how_to_get_one(deployment: Deployment) -> None:
