@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -70,13 +71,23 @@ def list_keys(
     columns = (
         NAME,
         C("SECRET", lambda each: f"{each.prefix}…"),
-        C("STATE", lambda each: "revoked" if each.HasField("revoke_time") else "good"),
+        C("STATE", key_state),
         C("TOKENS/MIN", lambda each: f"{each.tokens_per_minute or 'no limit'}", right=True),
         C("REQUESTS/MIN", lambda each: f"{each.requests_per_minute or 'no limit'}", right=True),
         C("BY", lambda each: each.created_by),
         AGE,
     )
     print_messages(found, columns, output, "No keys yet. Make one with: sartor keys create")
+
+
+def key_state(key: api_key_pb2.ApiKey) -> str:
+    """Whether the gateway takes it."""
+    if key.HasField("revoke_time"):
+        return "revoked"
+    if not key.HasField("expire_time"):
+        return "good"
+    expires = key.expire_time.ToDatetime(UTC)
+    return f"{'expired' if expires <= datetime.now(UTC) else 'good until'} {expires:%F}"
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from sartor.deployment.v1 import deployment_service_pb2 as api
+from sartor.deployment.v1.endpoint_pb2 import Loop
 from sartor.deployment.v1.loop_pb2 import AdaptationState, AdaptationTrigger, LoopStatus
 
 from sartor_cli.client import Sartor
@@ -41,12 +42,13 @@ def status(
     with Sartor.local(data_dir) as sartor:
         name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
         found = sartor.ask(sartor.deployment.GetLoop, api.GetLoopRequest(name=name))
+        ordered = sartor.ask(sartor.deployment.GetEndpoint, api.GetEndpointRequest(name=name)).loop
         request = api.ListAdaptationsRequest(parent=name)
         adaptations = list(sartor.all(sartor.deployment.ListAdaptations, request, limit=_SHOWN))
     if output is not Format.TABLE:
         print_data({"loop": plain(found), "adaptations": [plain(each) for each in adaptations]}, output)
         return
-    _show(found)
+    _show(found, ordered)
     if adaptations:
         show_adaptations(adaptations)
 
@@ -88,13 +90,14 @@ def start(endpoint: Name, project: Project = "", data_dir: DataDir = Path(".sart
     )
 
 
-def _show(found: LoopStatus) -> None:
+def _show(found: LoopStatus, ordered: Loop) -> None:
     if not found.configured:
         console.print(f"{last(found.name)} has no loop; add `loop` to its deployment in the project file.")
         return
     if found.paused_by:
         why = f": {found.pause_message}" if found.pause_message else ""
         console.print(f"[bold]Paused[/] by {found.paused_by}, {age(found.pause_time)} ago{why}")
+    console.print(f"The model is tuned again {_causes(ordered)}.")
     console.print(
         f"Waiting: {found.waiting_corrections} corrected answers, {found.new_records} new training records"
     )
@@ -104,11 +107,28 @@ def _show(found: LoopStatus) -> None:
             " sampled"
         )
     seconds = found.training_time_used.ToTimedelta().total_seconds()
-    console.print(f"Spent in this period: {found.runs_used} adaptations, {duration(seconds)} of training")
+    budget = ordered.budget
+    console.print(
+        f"Spent in the last {duration(budget.period.ToTimedelta().total_seconds())}: {found.runs_used} of"
+        f" {budget.runs} adaptations, {duration(seconds)} of"
+        f" {duration(budget.training_time.ToTimedelta().total_seconds())} training"
+    )
     if found.HasField("cool_down_until"):
         console.print(f"No other begins by itself before {found.cool_down_until.ToDatetime():%F %T} UTC")
     if found.held:
         console.print(f"Held: {found.held}")
+
+
+def _causes(ordered: Loop) -> str:
+    """What begins an adaptation, as a sentence goes on."""
+    causes = ["when questions, answers or feedback drift"] if ordered.on_drift else []
+    if ordered.min_corrections:
+        causes.append(f"after {ordered.min_corrections:,} corrected answers")
+    if ordered.min_new_records:
+        causes.append(f"after {ordered.min_new_records:,} new training records")
+    if ordered.every.ToTimedelta():
+        causes.append(f"every {duration(ordered.every.ToTimedelta().total_seconds())}")
+    return ", ".join([*causes, "when asked by `sartor loop start`"])
 
 
 def show_adaptations(adaptations: list[Any]) -> None:
