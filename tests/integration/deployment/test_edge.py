@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,24 @@ def test_a_device_without_an_engine_is_told_and_takes_the_bundle_once_it_has_one
     monkeypatch.setenv("PYTHON", sys.executable)
     (folder / "revisions" / "r1" / "weights.gguf").unlink()
     assert device.update().word == "UPDATED"
+
+
+def test_a_machine_with_llama_server_needs_no_python(
+    weights: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Run with a stand-in that says how it was called: the bundle's own files, template, context and port."""
+    make_bundle(tmp_path / "bundle", weights, replace(settings(1), slots=2), [], keys[0])
+    (tmp_path / "bin").mkdir()
+    stand_in = tmp_path / "bin" / "llama-server"
+    stand_in.write_text('#!/bin/sh\nls "$2" chat_template.jinja\necho "$@"\n')
+    stand_in.chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "PORT": "9999", "PYTHON": "/nonexistent"}
+    start = ["/bin/sh", str(tmp_path / "bundle" / "start.sh")]
+    done = subprocess.run(start, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[:2] == ["chat_template.jinja", "weights.gguf"]
+    said = " ".join(done.stdout.split())
+    for part in ("--ctx-size 512 --parallel 2", "--jinja", "--alias support", "--host 127.0.0.1 --port 9999"):
+        assert part in said
 
 
 def test_two_updates_at_once_do_not_write_the_same_files(keys: tuple[Path, Path], tmp_path: Path) -> None:
