@@ -53,6 +53,7 @@ def test_all_forms_are_measured_and_the_smallest_good_one_is_taken(
     sizes = [table[kind]["size_bytes"] for kind in KINDS]
     assert sizes == sorted(sizes, reverse=True)
     assert all(each["tokens_per_second"] > 0 for each in table.values())
+    assert all(each["memory_bytes_per_second"] > 0 for each in table.values())
     assert abs(table["F16"]["loss_gap"]) < 0.01
     (chosen,) = [each for each in table.values() if each["chosen"]]
     assert chosen["loss_gap"] <= 0.02

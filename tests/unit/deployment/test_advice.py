@@ -7,6 +7,7 @@ import json
 import pytest
 from sartor_deployment.advice.price_table import currency, read_price_table
 from sartor_deployment.advice.recommend import Measured, Requirements, Weights, recommend
+from sartor_deployment.build.memory_speed import memory_bytes_per_second
 from sartor_platform.errors import InvalidArgument
 
 MODEL = Measured(
@@ -97,6 +98,21 @@ def test_vllm_serves_the_sixteen_bits_that_its_manifests_name() -> None:
     forms = {(each.engine, each.weights.quantization, each.weights.size_bytes) for each in options}
     assert forms == {("vllm", "F16", 270_000_000), ("llama.cpp", "Q8_0", 143_000_000)}
     assert options[0].engine == "vllm"  # the other loses more than is allowed
+
+
+def test_tokens_measured_here_are_scaled_by_what_memory_gave_then() -> None:
+    """Half of what the memory allowed here is half of what it allows elsewhere; not measured, it is 0.6."""
+
+    def latency(tokens_per_second: float) -> float:
+        weights = Weights("Q8_0", 10**9, tokens_per_second, memory_bytes_per_second=20e9)
+        model = Measured((weights,), 10**9, 10_000)
+        table = tuple(each for each in read_price_table() if each.name == "edge-box")
+        required = Requirements(latency_p95_ms=0.001)  # one request alone
+        return recommend(model, required, table)[0][0].latency_p95_ms
+
+    assert latency(10) == pytest.approx(2 * latency(20))
+    assert latency(12) == pytest.approx(latency(0))
+    assert memory_bytes_per_second() > 10**8
 
 
 def test_a_peak_below_the_average_plans_for_the_average() -> None:

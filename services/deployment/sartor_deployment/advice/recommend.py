@@ -39,6 +39,8 @@ class Weights:
     size_bytes: int
     tokens_per_second: float = 0.0
     loss_gap: float = 0.0
+    memory_bytes_per_second: float = 0.0
+    """Of the machine and at the moment where it was measured; else the model's counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +172,10 @@ def _best_batch(
 
 
 def _efficiency(measured: Measured, weights: Weights) -> float:
-    if not weights.tokens_per_second or not measured.memory_bytes_per_second:
+    bandwidth = weights.memory_bytes_per_second or measured.memory_bytes_per_second
+    if not weights.tokens_per_second or not bandwidth:
         return _EFFICIENCY
-    reached = weights.tokens_per_second * weights.size_bytes / measured.memory_bytes_per_second
+    reached = weights.tokens_per_second * weights.size_bytes / bandwidth
     return min(1.0, max(0.05, reached))
 
 

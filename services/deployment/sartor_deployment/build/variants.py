@@ -12,6 +12,7 @@ from sartor_datasets.reference_outputs import ReferenceOutput
 from sartor_platform.errors import SartorError
 
 from sartor_deployment.build.forms import Stored
+from sartor_deployment.build.memory_speed import memory_bytes_per_second
 from sartor_deployment.parity.check import measure
 from sartor_deployment.resources import EngineSettings
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
@@ -37,6 +38,7 @@ class Variant:
     chosen: bool = False
     error: str = ""
     shared_bytes: int = 0
+    memory_bytes_per_second: float = 0.0
 
     def good(self, *, allowed_loss: float, top1_agreement: float) -> bool:
         """Whether it works, loses at most this much and passes the parity bound."""
@@ -53,13 +55,15 @@ def measured(task: Mapping[str, Any], name: str, stored: Stored, items: Sequence
     try:
         with engine(task, name, stored) as api:
             until = time.monotonic() + task["budget_seconds"]
-            found = measure(api, items, slots=task["slots"], until=until, report=_Quiet())
+            found = measure(api, items, slots=task["slots"], until=until, report=Quiet())
             return replace(
                 variant,
                 loss=found.served_loss,
                 loss_gap=found.served_loss - found.reference_loss,
                 top1_agreement=found.top1_agreement,
                 tokens_per_second=speeds(api, items[0], 1)[0],
+                # At the same moment, so that what else the machine does slows both.
+                memory_bytes_per_second=memory_bytes_per_second(task["threads"]),
             )
     except FAULTS as error:
         return replace(variant, error=str(error)[:300])
@@ -106,7 +110,7 @@ def as_json(variants: Sequence[Variant]) -> list[dict[str, Any]]:
     return [asdict(each) for each in variants]
 
 
-class _Quiet:
+class Quiet:
     """The whole is reported, not its parts."""
 
     def __call__(

@@ -70,7 +70,8 @@ def _variants(live: Revision) -> tuple[Weights, ...]:
         if not each["error"]:
             kind = each["quantization"].partition("+")[0]
             size = each["size_bytes"] + each.get("shared_bytes", 0)
-            found[kind] = Weights(kind, size, each["tokens_per_second"], each["loss_gap"])
+            speed = each.get("memory_bytes_per_second", 0.0)  # tables of before do not have it
+            found[kind] = Weights(kind, size, each["tokens_per_second"], each["loss_gap"], speed)
     return tuple(found.values())
 
 

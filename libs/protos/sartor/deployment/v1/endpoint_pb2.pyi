@@ -677,6 +677,7 @@ class WeightsVariant(_message.Message):
     CHOSEN_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     SHARED_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     quantization: _builtins.str
     """F16, Q8_0, Q5_1, …; of an adapter on a shared base Q8_0+adapter, …"""
     size_bytes: _builtins.int
@@ -695,6 +696,8 @@ class WeightsVariant(_message.Message):
     """Why it could not be made or measured, or empty."""
     shared_bytes: _builtins.int
     """Size of the base's file that it shares with other endpoints; 0: none."""
+    memory_bytes_per_second: _builtins.float
+    """Bytes a second that the machine that built it read from memory then: what scales tokens to others."""
     def __init__(
         self,
         *,
@@ -707,10 +710,11 @@ class WeightsVariant(_message.Message):
         chosen: _builtins.bool = ...,
         error: _builtins.str = ...,
         shared_bytes: _builtins.int = ...,
+        memory_bytes_per_second: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "error", b"error", "loss", b"loss", "loss_gap", b"loss_gap", "quantization", b"quantization", "shared_bytes", b"shared_bytes", "size_bytes", b"size_bytes", "tokens_per_second", b"tokens_per_second", "top1_agreement", b"top1_agreement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "error", b"error", "loss", b"loss", "loss_gap", b"loss_gap", "memory_bytes_per_second", b"memory_bytes_per_second", "quantization", b"quantization", "shared_bytes", b"shared_bytes", "size_bytes", b"size_bytes", "tokens_per_second", b"tokens_per_second", "top1_agreement", b"top1_agreement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
