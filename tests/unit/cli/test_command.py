@@ -43,6 +43,9 @@ def test_the_command_lists_its_parts(capsys: pytest.CaptureFixture[str]) -> None
         ["runs", "watch"],
         ["chat", "support", "-m", "hello"],
         ["rollback", "support"],
+        ["deploy", "status", "support"],
+        ["deploy", "advise", "support", "--answer-tokens", "20", "--data", "device"],
+        ["deploy", "manifests", "support", "--out", "never"],
         ["reports"],
     ],
 )
