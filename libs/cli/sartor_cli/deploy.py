@@ -10,6 +10,7 @@ import typer
 from sartor.deployment.v1 import advice_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor.deployment.v1.endpoint_pb2 import DecisionKind, Endpoint, Revision, RevisionState
+from sartor.deployment.v1.loop_pb2 import DriftFinding
 
 from sartor_cli.advice import data_class, show_advice
 from sartor_cli.client import Sartor
@@ -166,7 +167,13 @@ def _drift_text(window: Any) -> str:
     if window.error:
         return str(window.error)
     found = [each for each in window.findings if each.found]
-    return "; ".join(f"{each.signal}: {each.message} (p {each.p_value:.4f})" for each in found) or "nothing"
+    return "; ".join(map(_finding_text, found)) or "nothing"
+
+
+def _finding_text(found: DriftFinding) -> str:
+    shown = "; ".join(example[:60] for example in found.examples[:3])
+    such = f", such as: {shown}" if shown else ""
+    return f"{found.signal}: {found.message} (p {found.p_value:.4f}){such}"
 
 
 def _show_decisions(decisions: list[Any]) -> None:

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from kafka import KafkaConsumer
+from psycopg import sql
 from sartor.curation.v1 import curation_events_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor.deployment.v1 import endpoint_pb2, loop_pb2
@@ -24,6 +25,8 @@ from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2, gate_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_cli.client import Sartor
 from sartor_cli.projects import choose_project
+from sartor_deployment.usecases import watching
+from sartor_platform.database import Database
 
 from tests.integration.deployment.conftest import ENDPOINT, MODEL, PROJECT, Deployment, eventually
 
@@ -360,6 +363,35 @@ def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:
     assert found["INPUT_LANGUAGE"].p_value <= found["INPUT_LANGUAGE"].threshold
     assert "Steuerbehörde" in found["INPUT_EMBEDDING"].examples[0]
     assert ("DRIFT_FOUND", "INPUT_LANGUAGE") in decisions(deployment)
+
+
+def test_what_users_wrote_is_gone_everywhere_when_its_time_is_over(deployment: Deployment, live: str) -> None:
+    """Requests, feedback, the examples of drift; what was found by them stays. No decision holds any."""
+    url = deployment.environment["SARTOR_DATABASE_URL"]
+    with psycopg.connect(url) as connection:
+        for table, column in (
+            ("gateway_requests", "create_time"),
+            ("feedback", "create_time"),
+            ("drift_windows", "end_time"),
+        ):
+            aged = sql.SQL("UPDATE deployment.{} SET {} = {} - interval '31 days' WHERE endpoint = %s")
+            names = map(sql.Identifier, (table, column, column))
+            connection.execute(aged.format(*names), [ENDPOINT])
+    database = Database(url, "deployment")
+    try:
+        with database.transaction() as tx:
+            watching.forget_old(tx)
+    finally:
+        database.close()
+    with psycopg.connect(url) as connection:
+        count = "SELECT count(*) FROM deployment.gateway_requests WHERE endpoint = %s"
+        assert connection.execute(count, [ENDPOINT]).fetchone() == (0,)
+        count = "SELECT count(*) FROM deployment.decisions WHERE message LIKE '%%Wie beantrage ich%%'"
+        assert connection.execute(count).fetchone() == (0,)
+    request = api.ListDriftWindowsRequest(parent=ENDPOINT)
+    findings = deployment.client.ListDriftWindows(request).drift_windows[0].findings
+    assert [each.signal for each in findings if each.found]
+    assert not [each for each in findings if each.examples]
 
 
 def test_a_gate_that_what_is_live_does_not_pass_any_more_is_drift(deployment: Deployment, live: str) -> None:

@@ -52,7 +52,7 @@ def insert_api_key(tx: Transaction, key: ApiKey, digest: str) -> None:
             tx.connection.execute(API_KEYS.insert().values(values))
     except IntegrityError as error:
         raise AlreadyExists(
-            f"{key.name} exists already; revoke it or choose another id",
+            f"{key.name} exists already (a revoked key keeps its id); choose another id",
             reason="API_KEY_EXISTS",
             metadata={"name": key.name},
         ) from error

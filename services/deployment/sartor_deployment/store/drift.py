@@ -135,6 +135,18 @@ def drift_since(connection: Connection, revision: str, since: datetime | None) -
     return None if row is None else _window(row)
 
 
+def forget_examples(tx: Transaction, endpoint: str, before: datetime) -> None:
+    """Take the users' questions out of the findings of windows that ended before that time."""
+    tx.connection.execute(
+        text(
+            "UPDATE drift_windows SET findings = (SELECT jsonb_agg(each || '{\"examples\": []}')"
+            " FROM jsonb_array_elements(findings) AS each)"
+            " WHERE endpoint = :endpoint AND end_time < :before AND findings @? '$[*].examples[*]'"
+        ),
+        {"endpoint": endpoint, "before": before},
+    )
+
+
 def list_drift_windows(
     connection: Connection, endpoint: str, *, page_size: int, page_token: str
 ) -> tuple[list[DriftWindow], str]:

@@ -96,12 +96,11 @@ def looked(tx: Transaction, window: DriftWindow, findings: Sequence[Finding], em
             "threshold": each.threshold,
             "window": float(window.number),
         }
-        shown = "; ".join(example[:60] for example in each.examples[:3])
         decide_about(
             tx,
             window.endpoint,
             DecisionKind.DRIFT_FOUND,
-            each.message + (f" (such as: {shown})" if shown else ""),
+            each.message,  # its examples stay in the window: events and decisions outlive the retention
             revision=window.revision,
             reason=each.signal.value,
             figures=figures,

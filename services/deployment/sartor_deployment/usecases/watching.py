@@ -1,4 +1,4 @@
-"""What is kept of requests is kept for a time: older requests, samples and feedback are deleted."""
+"""What is kept of requests is kept for a time: older requests, samples, examples and feedback are deleted."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def forget_old(tx: Transaction) -> None:
     for name in store.live_revisions(tx.connection):
         spec = EndpointSpec.from_json(orders.get(tx.connection, name).spec)
         before = tx.now - timedelta(seconds=spec.watching.retention_seconds)
+        store.forget_examples(tx, name, before)
         forgotten = store.forget_old_requests(tx, name, before)
         if forgotten:
             log.get().info("deployment.requests_forgotten", endpoint=name, requests=forgotten)
