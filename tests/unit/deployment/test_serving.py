@@ -18,7 +18,7 @@ import httpx
 import pytest
 from sartor_deployment.api_keys import ApiKey, digest, new_secret, shown
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.keys import Caller, Keys
+from sartor_deployment.gateway.keys import Caller, Keys, _Recent
 from sartor_deployment.gateway.proxy import ProxyLimits
 from sartor_deployment.gateway.routes import Route
 from sartor_deployment.gateway.traffic import Seen
@@ -316,6 +316,18 @@ def test_quotas_are_429_with_the_time_to_wait() -> None:
     keys.used(caller.name, 10)
     with pytest.raises(ApiError, match="quota of 10 tokens"):
         keys.admit(caller)
+
+
+def test_what_is_older_than_a_minute_counts_no_more() -> None:
+    """Requests and tokens each leave the sums when their own minute is over."""
+    recent = _Recent()
+    for at, tokens in ((0.0, 0), (1.0, 40), (2.0, 0), (3.0, 7)):
+        recent.add(at, tokens)
+    assert (recent.requests, recent.tokens, recent.oldest) == (2, 47, 0.0)
+    recent.forget(1.0)
+    assert (recent.requests, recent.tokens, recent.oldest) == (1, 7, 2.0)
+    recent.forget(3.0)
+    assert (recent.requests, recent.tokens, recent.oldest) == (0, 0, None)
 
 
 def test_tokens_are_read_from_what_passes_through() -> None:

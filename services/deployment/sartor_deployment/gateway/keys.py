@@ -47,6 +47,34 @@ class Caller:
             raise ApiError(404, f"{route.endpoint} is not of the key's project", "model_not_found", "model")
 
 
+class _Recent:
+    """What a key used in the last minute, with running sums: a busy key has thousands of entries."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.tokens = 0
+        self._entries: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, tokens: int) -> None:
+        """A request (of no tokens yet), or the tokens of one that ended."""
+        self._count(tokens, 1)
+        self._entries.append((now, tokens))
+
+    def forget(self, before: float) -> None:
+        """Leave out what is older."""
+        while self._entries and self._entries[0][0] <= before:
+            self._count(self._entries.popleft()[1], -1)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the first of them was."""
+        return self._entries[0][0] if self._entries else None
+
+    def _count(self, tokens: int, sign: int) -> None:
+        self.tokens += sign * tokens
+        self.requests += sign if tokens == 0 else 0
+
+
 class Keys:
     """All keys and what they used in the last minute.
 
@@ -59,7 +87,7 @@ class Keys:
         self._required = required
         self._keys: Mapping[str, ApiKey] = {}
         self._elsewhere: Mapping[str, tuple[int, int]] = {}
-        self._recent: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
+        self._recent: defaultdict[str, _Recent] = defaultdict(_Recent)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keys", daemon=True)
@@ -110,31 +138,28 @@ class Keys:
         now = time.monotonic()
         with self._lock:
             recent = self._recent[key.name]
-            while recent and recent[0][0] <= now - _MINUTE:
-                recent.popleft()
-            own_requests = sum(1 for _, tokens in recent if tokens == 0)
-            own_tokens = sum(tokens for _, tokens in recent)
+            recent.forget(now - _MINUTE)
             requests, tokens = self._elsewhere.get(key.name, (0, 0))
             checks = (
-                ("requests", max(own_requests, requests), key.requests_per_minute),
-                ("tokens", max(own_tokens, tokens), key.tokens_per_minute),
+                ("requests", max(recent.requests, requests), key.requests_per_minute),
+                ("tokens", max(recent.tokens, tokens), key.tokens_per_minute),
             )
             for what, used, most in checks:
                 if most and used >= most:
-                    wait = math.ceil(recent[0][0] + _MINUTE - now) if recent else 10
+                    wait = 10 if recent.oldest is None else math.ceil(recent.oldest + _MINUTE - now)
                     raise ApiError(
                         429,
                         f"the key's quota of {most} {what} a minute is used up ({used})",
                         f"{what}_quota_exceeded",
                         retry_after_seconds=max(1, wait),
                     )
-            recent.append((now, 0))
+            recent.add(now, 0)
 
     def used(self, name: str, tokens: int) -> None:
         """What an answer cost."""
         if name and tokens:
             with self._lock:
-                self._recent[name].append((time.monotonic(), tokens))
+                self._recent[name].add(time.monotonic(), tokens)
 
     def _keep(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_SECONDS):
