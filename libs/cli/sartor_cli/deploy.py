@@ -145,8 +145,14 @@ def _show_traffic(traffic: list[Any]) -> None:
         C("P95 MS", lambda each: f"{each.latency_p95_ms:,.0f}", right=True),
         C("TOKENS", lambda each: f"{each.completion_tokens:,}", right=True),
         C("FEEDBACK", lambda each: f"{each.feedback_mean:.2f} of {each.feedback_count}", right=True),
+        C("AGREEMENT", _agreement, right=True),
     )
     console.print(table(traffic, columns))
+
+
+def _agreement(seen: Any) -> str:
+    """How far answers in the shadow are those that users got."""
+    return f"{seen.agreement_mean:.2f} of {seen.agreement_count}" if seen.agreement_count else ""
 
 
 def _show_drift(windows: list[Any]) -> None:

@@ -57,6 +57,18 @@ ROLLOUT = Section(
             ),
         ),
         Key(
+            "shadow",
+            Section(
+                (
+                    Key("share", _SHARE),
+                    Key("seconds", Seconds(), "time"),
+                    Key("min_requests", _COUNT),
+                    Key("patience_seconds", Seconds(), "patience"),
+                    Key("min_agreement", _SHARE),
+                )
+            ),
+        ),
+        Key(
             "stop",
             Section(
                 (

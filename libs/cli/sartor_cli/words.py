@@ -17,6 +17,7 @@ _STYLES = {
     "building": "cyan",
     "starting": "cyan",
     "checking": "cyan",
+    "shadow": "cyan",
     "canary": "cyan",
     "awaiting approval": "yellow",
     "promoted": "green",

@@ -24,7 +24,7 @@ from sartor_deployment.resources import (
     WatchingSpec,
     WeightsForm,
 )
-from sartor_deployment.rollout import Approval, Canary, RolloutSpec, SmokePrompt, StopRules
+from sartor_deployment.rollout import Approval, Canary, RolloutSpec, Shadow, SmokePrompt, StopRules
 from sartor_deployment.store import Traffic
 
 _QUANTIZATION = {
@@ -73,7 +73,8 @@ def endpoint_spec(given: endpoint_pb2.Endpoint) -> EndpointSpec:
 
 
 def _rollout(given: endpoint_pb2.Rollout) -> RolloutSpec:
-    canary, stop = Canary(), StopRules()
+    canary, stop, shadow = Canary(), StopRules(), Shadow()
+    shadow_seconds = _seconds(given.shadow.time) or shadow.seconds
     step_seconds = _seconds(given.canary.step_time) or canary.step_seconds
     return RolloutSpec(
         smoke_prompts=tuple(
@@ -93,6 +94,13 @@ def _rollout(given: endpoint_pb2.Rollout) -> RolloutSpec:
         ),
         approval=_APPROVAL.get(given.approval, Approval.NONE),
         watch_seconds=_seconds(given.watch),
+        shadow=Shadow(
+            given.shadow.share,
+            shadow_seconds,
+            given.shadow.min_requests or shadow.min_requests,
+            _seconds(given.shadow.patience) or max(shadow.patience_seconds, shadow_seconds),
+            given.shadow.min_agreement,
+        ),
     )
 
 
@@ -119,6 +127,13 @@ def endpoint_message(name: str, spec: EndpointSpec) -> endpoint_pb2.Endpoint:
             stop=endpoint_pb2.StopRules(**asdict(rollout.stop)),
             approval=next(key for key, value in _APPROVAL.items() if value is rollout.approval),
             watch=_duration(rollout.watch_seconds),
+            shadow=endpoint_pb2.Shadow(
+                share=rollout.shadow.share,
+                time=_duration(rollout.shadow.seconds),
+                min_requests=rollout.shadow.min_requests,
+                patience=_duration(rollout.shadow.patience_seconds),
+                min_agreement=rollout.shadow.min_agreement,
+            ),
         ),
         watching=endpoint_pb2.Watching(
             sample_share=spec.watching.sample_share,

@@ -41,6 +41,7 @@ class State(StrEnum):
     BUILDING = "BUILDING"
     STARTING = "STARTING"
     CHECKING = "CHECKING"
+    SHADOW = "SHADOW"
     CANARY = "CANARY"
     AWAITING_APPROVAL = "AWAITING_APPROVAL"
     LIVE = "LIVE"
@@ -52,7 +53,8 @@ class State(StrEnum):
 MOVES: Mapping[State, tuple[State, ...]] = {
     State.BUILDING: (State.STARTING, State.REJECTED),
     State.STARTING: (State.CHECKING, State.LIVE, State.SUPERSEDED, State.REJECTED),
-    State.CHECKING: (State.CANARY, State.AWAITING_APPROVAL, State.LIVE, State.REJECTED),
+    State.CHECKING: (State.SHADOW, State.CANARY, State.AWAITING_APPROVAL, State.LIVE, State.REJECTED),
+    State.SHADOW: (State.CANARY, State.AWAITING_APPROVAL, State.LIVE, State.REJECTED),
     State.CANARY: (State.AWAITING_APPROVAL, State.LIVE, State.REJECTED),
     State.AWAITING_APPROVAL: (State.CANARY, State.LIVE, State.REJECTED),
     State.LIVE: (State.SUPERSEDED, State.ROLLED_BACK),
@@ -60,8 +62,13 @@ MOVES: Mapping[State, tuple[State, ...]] = {
     State.ROLLED_BACK: (),
     State.REJECTED: (),
 }
-ENGINE_WANTED = (State.STARTING, State.CHECKING, State.CANARY, State.AWAITING_APPROVAL, State.LIVE)
+ENGINE_WANTED = (
+    State.STARTING, State.CHECKING, State.SHADOW, State.CANARY, State.AWAITING_APPROVAL, State.LIVE,
+)  # fmt: skip
 """The states in which agents keep engines of the revision; also while it is warm (`Revision.warm_until`)."""
+
+IN_ROLLOUT = (State.SHADOW, State.CANARY, State.AWAITING_APPROVAL)
+"""The states of a revision whose checks passed and that is not live yet; an endpoint has one at most."""
 
 
 @dataclass(frozen=True, slots=True)

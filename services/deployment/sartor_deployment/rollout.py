@@ -23,6 +23,8 @@ class DecisionKind(StrEnum):
 
     PARITY_PASSED = "PARITY_PASSED"
     SMOKE_PASSED = "SMOKE_PASSED"
+    SHADOW_STARTED = "SHADOW_STARTED"
+    SHADOW_PASSED = "SHADOW_PASSED"
     CANARY_STARTED = "CANARY_STARTED"
     CANARY_STEP = "CANARY_STEP"
     APPROVAL_ASKED = "APPROVAL_ASKED"
@@ -73,6 +75,17 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """Copies of users' requests, whose answers nobody sees. `share` 0: none."""
+
+    share: float = 0.0
+    seconds: float = 300.0
+    min_requests: int = 50
+    patience_seconds: float = 3600.0
+    min_agreement: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class StopRules:
     """By how much the new revision may be worse than the other one before it is taken back."""
 
@@ -91,6 +104,7 @@ class RolloutSpec:
     stop: StopRules = field(default_factory=StopRules)
     approval: Approval = Approval.NONE
     watch_seconds: float = 0.0
+    shadow: Shadow = field(default_factory=Shadow)
 
     def to_json(self) -> dict[str, Any]:
         """As the order keeps it."""
@@ -109,6 +123,7 @@ class RolloutSpec:
             StopRules(**value.get("stop", {})),
             Approval(value.get("approval", "NONE")),
             value.get("watch_seconds", 0.0),
+            Shadow(**value.get("shadow", {})),
         )
 
     def faults(self) -> Iterator[FieldViolation]:
@@ -120,6 +135,11 @@ class RolloutSpec:
             ("canary.step_time", self.canary.step_seconds, 0.1, 7 * 86400),
             ("canary.min_requests", self.canary.min_requests, 1, 1_000_000),
             ("canary.patience", self.canary.patience_seconds, self.canary.step_seconds, 30 * 86400),
+            ("shadow.share", self.shadow.share, 0, 1),
+            ("shadow.time", self.shadow.seconds, 0.1, 7 * 86400),
+            ("shadow.min_requests", self.shadow.min_requests, 1, 1_000_000),
+            ("shadow.patience", self.shadow.patience_seconds, self.shadow.seconds, 30 * 86400),
+            ("shadow.min_agreement", self.shadow.min_agreement, 0, 1),
             ("stop.max_error_increase", self.stop.max_error_increase, 0.0001, 1),
             ("stop.max_latency_ratio", self.stop.max_latency_ratio, 1.01, 1000),
             ("stop.max_feedback_drop", self.stop.max_feedback_drop, 0.0001, 1),
@@ -151,6 +171,10 @@ class Figures(Protocol):
     def feedback_count(self) -> int: ...
     @property
     def feedback_mean(self) -> float: ...
+    @property
+    def agreement_count(self) -> int: ...
+    @property
+    def agreement_mean(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +239,22 @@ def judge(new: Figures, other: Figures, rules: StopRules, min_requests: int) -> 
             figures,
         )
     return Verdict("", "no stop rule applies", figures)
+
+
+def judge_shadow(new: Figures, other: Figures, rules: StopRules, shadow: Shadow) -> Verdict:
+    """Whether a revision must be stopped by what it said in the shadow of the live one."""
+    verdict = judge(new, other, rules, shadow.min_requests)
+    figures = {
+        **verdict.figures,
+        "agreement_mean": new.agreement_mean,
+        "agreement_count": float(new.agreement_count),
+    }
+    enough = new.agreement_count >= shadow.min_requests
+    if not verdict.stop and enough and new.agreement_mean < shadow.min_agreement:
+        return Verdict(
+            "AGREEMENT",
+            f"mean agreement of {new.agreement_count} answers with those that users got is"
+            f" {new.agreement_mean:.2f} (F1 of their words); at least {shadow.min_agreement:g} is asked for",
+            figures,
+        )
+    return Verdict(verdict.stop, verdict.message, figures)

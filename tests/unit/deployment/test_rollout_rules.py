@@ -7,11 +7,20 @@ import dataclasses
 import pytest
 from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.feedback import parse_feedback
-from sartor_deployment.gateway.sample import answer_text, masked, masked_json, question_of
+from sartor_deployment.gateway.sample import agreement, answer_text, masked, masked_json, question_of
 from sartor_deployment.gateway.traffic import Seen, traffic_row
 from sartor_deployment.gateway.usage import Passage
 from sartor_deployment.resources import EndpointSpec, WatchingSpec, WeightsForm, check_spec
-from sartor_deployment.rollout import Approval, Canary, RolloutSpec, SmokePrompt, StopRules, judge
+from sartor_deployment.rollout import (
+    Approval,
+    Canary,
+    RolloutSpec,
+    Shadow,
+    SmokePrompt,
+    StopRules,
+    judge,
+    judge_shadow,
+)
 from sartor_deployment.store import Traffic
 from sartor_platform.errors import InvalidArgument
 
@@ -53,13 +62,46 @@ def test_trouble_of_the_whole_machine_is_not_the_canarys() -> None:
     assert "allowed are" in judge(both, GOOD, StopRules(), 50).message
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"agreement_mean": 0.49}, "AGREEMENT"),
+        ({"agreement_mean": 0.49, "agreement_count": 49}, ""),
+        ({"errors": 4, "agreement_mean": 0.0}, "ERRORS"),
+    ],
+)
+def test_in_the_shadow_it_stops_by_the_same_rules_and_by_agreement(
+    changes: dict[str, float], reason: str
+) -> None:
+    """Enough answers must have been compared."""
+    new = Traffic("new", requests=100, latency_p95_ms=200, agreement_count=50, agreement_mean=0.51)
+    found = judge_shadow(
+        dataclasses.replace(new, **changes),  # type: ignore[arg-type]
+        GOOD,
+        StopRules(),
+        Shadow(0.5, min_agreement=0.5),
+    )
+    assert found.stop == reason
+    assert found.figures["agreement_count"] == changes.get("agreement_count", 50)
+
+
+def test_agreement_is_the_f1_of_words() -> None:
+    """In any order and any case."""
+    assert agreement("Your order is late", "late is your Order") == 1
+    assert agreement("yes", "no") == 0
+    assert agreement("", "") == 1
+    assert agreement("", "something") == 0
+    assert agreement("a b", "a b c d") == pytest.approx(2 / 3)
+
+
 def test_a_rollout_survives_json_and_an_old_order_has_none() -> None:
     """Orders of before this release have no rollout."""
     spec = EndpointSpec(
         "projects/p/models/m",
         rollout=RolloutSpec(
             (SmokePrompt("Hi", ("hello",), ("bye",)),), Canary((5, 50), 10, 5, 60), StopRules(0.1),
-            Approval.BEFORE_CANARY, 600,
+            Approval.BEFORE_CANARY, 600, Shadow(0.2, 10, 5, 60, 0.5),
         ),
         watching=WatchingSpec(0.1, 60),
     )  # fmt: skip

@@ -21,7 +21,7 @@ from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.keys import Caller, Keys, _Recent
 from sartor_deployment.gateway.proxy import ProxyLimits
 from sartor_deployment.gateway.routes import Route
-from sartor_deployment.gateway.traffic import Seen
+from sartor_deployment.gateway.traffic import Seen, traffic_row
 from sartor_deployment.gateway.usage import Passage, Usage
 
 from tests.unit.deployment.engines import (
@@ -44,8 +44,10 @@ class Seens:
 
     def __init__(self) -> None:
         self.all: list[tuple[Seen, Usage]] = []
+        self.passages: list[tuple[Seen, Passage]] = []
 
     def record(self, seen: Seen, passage: Passage) -> None:
+        self.passages.append((seen, passage))
         self.all.append((seen, passage.usage()))
 
 
@@ -236,6 +238,47 @@ def test_a_canary_gets_its_share_and_a_user_stays_where_he_is() -> None:
             met = [model(user) for user in range(200)]
             assert 0.15 < met.count("canary") / 200 < 0.35
             assert [model(user) for user in range(40)] == met[:40]
+
+
+def test_what_is_in_the_shadow_is_asked_the_same_and_answers_nobody() -> None:
+    """The user gets the live answer, though the shadow has no place; agreement and failures are recorded."""
+    asked_too: list[Any] = []
+    full = threading.Event()
+
+    def live(handler: BaseHTTPRequestHandler, body: Any) -> None:
+        assert body["stream"]
+        begin_stream(handler)
+        for word in ("the ", "live ", "answer"):
+            send_event(handler, {"choices": [{"delta": {"content": word}}]})
+        handler.wfile.write(b"data: [DONE]\n\n")
+
+    def shadow(handler: BaseHTTPRequestHandler, body: Any) -> None:
+        asked_too.append(body)
+        if body["messages"][0]["content"] == "fail":
+            send_json(handler, 500, {"error": {"message": "broken"}})
+            return
+        assert full.wait(20)
+        send_json(handler, 200, {"choices": [{"message": {"content": "the other Answer"}}]})
+
+    with engine(live) as one, engine(shadow) as two:
+        route = Route("r1", (one,), ENDPOINT, shadow="r2", shadow_share=1.0)
+        table = table_of(route)
+        routes = {**table.routes, "r2": Route("r2", (two,), ENDPOINT, slots=1)}
+        seens = Seens()
+        with gateway(FixedRoutes(dataclasses.replace(table, routes=routes)), recorder=seens) as front:
+            texts = [ask(front, STREAM).text for _ in range(6)]  # one slot and two places before it: three
+            assert all("live" in text and "other" not in text for text in texts)
+            until(lambda: len(asked_too) == 3, "the copies are asked")
+            full.set()
+            until(lambda: len(seens.all) == 9, "they are recorded")
+            ask(front, {**STREAM, "messages": [{"role": "user", "content": "fail"}]})
+            until(lambda: len(seens.all) == 11, "the failure is recorded")
+    assert asked_too[0] == QUESTION
+    rows = [traffic_row(*each) for each in seens.passages if each[0].revision == "r2"]
+    assert [(row.failed, row.agreement) for row in rows] == [(False, pytest.approx(2 / 3))] * 3 + [
+        (True, None)
+    ]
+    assert {row.id.split("-")[0] for row in rows} == {"shadow"}
 
 
 def test_an_answer_that_takes_too_long_is_cut_off_with_words() -> None:

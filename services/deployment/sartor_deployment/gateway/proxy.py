@@ -17,6 +17,7 @@ from sartor_deployment.gateway.engine_answer import EngineAnswer, EngineGone
 from sartor_deployment.gateway.engine_client import EngineClient
 from sartor_deployment.gateway.errors import ApiError, from_engine
 from sartor_deployment.gateway.routes import Route, Routes
+from sartor_deployment.gateway.shadow import Shadow
 from sartor_deployment.gateway.stream import EngineStream
 from sartor_deployment.gateway.traffic import Recorder, Seen
 from sartor_deployment.gateway.usage import Passage
@@ -78,9 +79,11 @@ class Proxy:
         self._limits = limits
         self.admission = Admission()
         self._client = EngineClient()
+        self._shadow = Shadow(routes, recorder, self.admission, self._client, limits.request)
 
     async def close(self) -> None:
         """Close the connections to engines."""
+        await self._shadow.close()
         self._client.close()
 
     async def forward(self, asked: Asked) -> Response:
@@ -202,7 +205,8 @@ class Proxy:
         REQUESTS.labels(route.revision, str(status)).inc()
         headers = {name: fields[name] for name in _PASSED_ON if name in fields}
         headers |= {"x-sartor-revision": route.revision, "x-request-id": asked.id}
-        passage = Passage(keep_text=asked.sampled)
+        copied = self._shadow.draws(route)
+        passage = Passage(keep_text=asked.sampled or copied)
         seen = Seen(
             id=asked.id,
             endpoint=route.endpoint,
@@ -220,6 +224,8 @@ class Proxy:
             self._recorder.record(
                 replace(seen, failed=seen.failed or failed, total_ms=seconds * 1000), passage
             )
+            if copied and used and not failed:
+                self._shadow.follow(asked.id, asked.path, asked.body, route, passage)
 
         if status < 400 and fields.get("content-type", "").startswith("text/event-stream"):
             return EngineStream(

@@ -32,7 +32,8 @@ class Limits:
 class Route:
     """What a model name means now: the revision that answers, and the engines that serve it.
 
-    `canary` answers `canary_weight` percent of the requests instead.
+    `canary` answers `canary_weight` percent of the requests instead; `shadow` is asked `shadow_share` of them
+    too.
     """
 
     revision: str
@@ -43,6 +44,8 @@ class Route:
     sample_share: float = 0.0
     canary: str = ""
     canary_weight: int = 0
+    shadow: str = ""
+    shadow_share: float = 0.0
 
     @property
     def project(self) -> str:
@@ -65,6 +68,7 @@ def table(
     limits: Mapping[str, Limits] | None = None,
     canaries: Mapping[str, tuple[str, int]] | None = None,
     sample_shares: Mapping[str, float] | None = None,
+    shadows: Mapping[str, tuple[str, float]] | None = None,
 ) -> Table:
     """Routes by endpoint id where it is unique, endpoint name, and the name of every revision with an engine.
 
@@ -74,8 +78,9 @@ def table(
         limits: revision → what its engines take.
         canaries: endpoint → (revision, percent of the traffic).
         sample_shares: endpoint → share of requests of which the text is kept.
+        shadows: endpoint → (revision, share of the requests that it is asked too).
     """
-    limits, canaries, shares = limits or {}, canaries or {}, sample_shares or {}
+    limits, canaries, shares, shadows = limits or {}, canaries or {}, sample_shares or {}, shadows or {}
 
     def route(revision: str) -> Route:
         endpoint = revision.partition("/revisions/")[0]
@@ -94,7 +99,10 @@ def table(
         canary, weight = canaries.get(name, ("", 0))
         if not engines.get(canary):
             canary, weight = "", 0  # without an engine it answers nobody
-        routes[name] = replace(routes[revision], canary=canary, canary_weight=weight)
+        shadow, share = shadows.get(name, ("", 0.0))
+        routes[name] = replace(
+            routes[revision], canary=canary, canary_weight=weight, shadow=shadow, shadow_share=share
+        )
         if uses[ids[name]] == 1:
             routes[ids[name]] = routes[name]
         models.append(ids[name] if uses[ids[name]] == 1 else name)
@@ -184,4 +192,7 @@ class Routes:
             for each in served
             if each.state is State.CANARY and each.canary_weight
         }
-        return table(live, engines, limits, canaries, shares)
+        shadows = {
+            each.endpoint: (each.name, each.shadow_share) for each in served if each.state is State.SHADOW
+        }
+        return table(live, engines, limits, canaries, shares, shadows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,14 @@ def answer_text(body: bytes) -> str:
         return "".join(_content(choice) for choice in _choices(body))
     events = (line[5:] for line in body.split(b"\n") if line.startswith(b"data:"))
     return "".join(_content(choice) for event in events for choice in _choices(event))
+
+
+def agreement(one: str, other: str) -> float:
+    """F1 of the words of two answers, 0 to 1; 1 where both are empty."""
+    mine, theirs = Counter(one.casefold().split()), Counter(other.casefold().split())
+    if not mine and not theirs:
+        return 1.0
+    return 2 * (mine & theirs).total() / (mine.total() + theirs.total())
 
 
 def _label(body: bytes) -> str:

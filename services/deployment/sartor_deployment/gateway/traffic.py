@@ -18,7 +18,7 @@ from sartor_platform.database import Database, is_transient
 
 from sartor_deployment import store
 from sartor_deployment.gateway.keys import Keys
-from sartor_deployment.gateway.sample import answer_text, masked_json, question_of
+from sartor_deployment.gateway.sample import agreement, answer_text, masked_json, question_of
 from sartor_deployment.gateway.usage import Passage
 from sartor_deployment.store import RequestRow
 
@@ -40,6 +40,8 @@ class Seen:
     first_byte_ms: float
     question: bytes = b""
     total_ms: float = 0.0
+    user_got: bytes = b""
+    """Of an answer in the shadow: what the live revision had answered."""
 
 
 class Recorder(Protocol):
@@ -122,6 +124,9 @@ def traffic_row(seen: Seen, passage: Passage) -> RequestRow:
         completion_tokens=usage.completion,
         question=None,
         answer=None,
+        agreement=agreement(answer_text(seen.user_got), answer_text(passage.body))
+        if seen.user_got and not seen.failed
+        else None,
     )
     if not seen.question or seen.status >= 400:
         return row

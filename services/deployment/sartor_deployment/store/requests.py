@@ -16,7 +16,8 @@ _REQUESTS = text(
  coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY total_ms), 0) AS p50,
  coalesce(percentile_cont(0.95) WITHIN GROUP (ORDER BY total_ms), 0) AS p95,
  coalesce(percentile_cont(0.95) WITHIN GROUP (ORDER BY first_byte_ms), 0) AS first,
- sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion FROM gateway_requests"""  # noqa: S608 - both parts are written here
+ sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion,
+ count(agreement) AS compared, coalesce(avg(agreement), 0) AS agreement FROM gateway_requests"""  # noqa: S608 - both parts are written here
     + _SPAN
 )
 _SCORES = text(
@@ -43,6 +44,8 @@ class RequestRow:
     completion_tokens: int
     question: str | None
     answer: str | None
+    agreement: float | None = None
+    """Of an answer in the shadow with the one that the user got, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Traffic:
     completion_tokens: int = 0
     feedback_count: int = 0
     feedback_mean: float = 0.0
+    agreement_count: int = 0
+    agreement_mean: float = 0.0
 
     @property
     def error_rate(self) -> float:
@@ -84,10 +89,11 @@ def insert_requests(tx: Transaction, rows: Sequence[RequestRow]) -> None:
     tx.connection.execute(
         text(
             "INSERT INTO gateway_requests (id, answer_id, endpoint, revision, api_key, status, failed,"
-            " first_byte_ms, total_ms, prompt_tokens, completion_tokens, question, answer)"
+            " first_byte_ms, total_ms, prompt_tokens, completion_tokens, question, answer,"
+            " agreement)"
             " VALUES (:id, :answer_id, :endpoint, :revision, :api_key, :status, :failed,"
             " :first_byte_ms, :total_ms, :prompt_tokens,"
-            " :completion_tokens, cast(:question AS jsonb), :answer) ON CONFLICT (id) DO NOTHING"
+            " :completion_tokens, cast(:question AS jsonb), :answer, :agreement) ON CONFLICT (id) DO NOTHING"
         ),
         [asdict(row) for row in rows],
     )
@@ -132,7 +138,7 @@ def traffic(
     found = {
         row.revision: Traffic(
             row.revision, row.requests, row.errors, row.p50, row.p95, row.first, row.prompt, row.completion,
-            *feedback.pop(row.revision, (0, 0.0)),
+            *feedback.pop(row.revision, (0, 0.0)), row.compared, row.agreement,
         )
         for row in requests
     }  # fmt: skip

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from sartor_deployment.resources import ENGINE_WANTED, EndpointSpec, Parity, Revision, State
+from sartor_deployment.resources import ENGINE_WANTED, IN_ROLLOUT, EndpointSpec, Parity, Revision, State
 from sartor_deployment.store.rows import dump, reference_of, update
 
 _TIME = DateTime(timezone=True)
@@ -176,6 +176,7 @@ class Served:
     slots: int
     queue: int
     canary_weight: int
+    shadow_share: float
 
 
 def served(connection: Connection) -> list[Served]:
@@ -188,6 +189,7 @@ def served(connection: Connection) -> list[Served]:
             each.spec.engine.slots,
             each.spec.engine.queue,
             each.canary_weight,
+            each.spec.rollout.shadow.share,
         )
         for each in engine_wanted(connection)
     ]
@@ -197,7 +199,7 @@ def on_their_way(connection: Connection) -> list[str]:
     """Canaries, and revisions that went live while the one before them is still warm."""
     rows = connection.execute(
         text(
-            "SELECT name FROM revisions WHERE state = 'CANARY' UNION ALL"
+            "SELECT name FROM revisions WHERE state IN ('SHADOW', 'CANARY') UNION ALL"
             " SELECT e.live_revision FROM endpoints e JOIN revisions r ON r.name = e.previous_revision"
             " WHERE r.warm_until > now() AND e.live_revision <> '' ORDER BY 1"
         )
@@ -209,7 +211,7 @@ def candidates(connection: Connection, endpoint: str) -> list[str]:
     """Revisions of an endpoint that are on their way to users, the newest first."""
     query = text(
         "SELECT name FROM revisions WHERE endpoint = :endpoint AND live_time IS NULL AND state IN"
-        " ('BUILDING', 'STARTING', 'CHECKING', 'CANARY', 'AWAITING_APPROVAL') ORDER BY number DESC"
+        " ('BUILDING', 'STARTING', 'CHECKING', 'SHADOW', 'CANARY', 'AWAITING_APPROVAL') ORDER BY number DESC"
     )
     return list(connection.execute(query, {"endpoint": endpoint}).scalars())
 
@@ -225,12 +227,12 @@ def revision_of_version(connection: Connection, endpoint: str, version: str) -> 
 
 
 def canary_of(connection: Connection, endpoint: str) -> Revision | None:
-    """The revision that answers a part of the endpoint's users, or waits for a person; locked."""
+    """The revision in the shadow, in a canary, or that waits for a person; locked."""
     query = (
         select(REVISIONS)
         .where(
             REVISIONS.c.endpoint == endpoint,
-            REVISIONS.c.state.in_([State.CANARY.value, State.AWAITING_APPROVAL.value]),
+            REVISIONS.c.state.in_([each.value for each in IN_ROLLOUT]),
         )
         .order_by(REVISIONS.c.number.desc())
         .limit(1)

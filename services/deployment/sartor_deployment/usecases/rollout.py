@@ -1,4 +1,4 @@
-"""The way of a checked revision to all users: approval, canary, promotion, and back by itself.
+"""The way of a checked revision to all users: shadow, approval, canary, promotion, and back by itself.
 
 All state is in the revision's row, so whoever looks next goes on where the last one stopped. Each step is one
 transaction under the revision's lock.
@@ -14,14 +14,14 @@ from sartor_platform.transaction import Transaction
 
 from sartor_deployment import store
 from sartor_deployment.resources import REVISION, Revision, State
-from sartor_deployment.rollout import Approval, DecisionKind, Verdict, judge
+from sartor_deployment.rollout import Approval, DecisionKind, Verdict, judge, judge_shadow
 from sartor_deployment.store import Traffic
 from sartor_deployment.usecases import endpoints, loop, revisions
 from sartor_deployment.usecases.decisions import decide
 
 
 def begin(tx: Transaction, revision: Revision) -> None:
-    """Its checks passed: ask a person, start the canary, or promote."""
+    """Its checks passed: let it answer in the shadow, or go on to users."""
     endpoint = store.endpoint(tx.connection, revision.endpoint, lock=True)
     if endpoint.live_revision:
         live = store.revision(tx.connection, endpoint.live_revision)
@@ -34,12 +34,20 @@ def begin(tx: Transaction, revision: Revision) -> None:
         revisions.reject(tx, older, "OVERTAKEN", f"{newer.name} is newer and passed its checks")
         if older.name == revision.name:
             return
+    if revision.spec.rollout.shadow.share and endpoint.live_revision:
+        _start_shadow(tx, revision)
+    else:
+        _to_users(tx, revision, endpoint.live_revision)
+
+
+def _to_users(tx: Transaction, revision: Revision, live: str) -> None:
+    """Ask a person, start the canary, or promote."""
     rollout = revision.spec.rollout
     if _asked_because_paused(tx, revision):
         return
     if rollout.approval is Approval.BEFORE_CANARY and not revision.approved_by:
         _ask(tx, revision, "the project file asks for a person's approval before users are served", "ORDERED")
-    elif rollout.canary.steps and endpoint.live_revision:
+    elif rollout.canary.steps and live:
         _start_canary(tx, revision)
     else:
         finish(tx, revision)
@@ -85,10 +93,12 @@ def reject_by_hand(tx: Transaction, name: str, message: str) -> None:
 
 
 def tick(tx: Transaction) -> None:
-    """Look at every canary, and at every revision that was just promoted."""
+    """Look at everything in the shadow, at every canary, and at every revision that was just promoted."""
     for name in store.on_their_way(tx.connection):
         revision = store.revision(tx.connection, name, lock=True)
-        if revision.state is State.CANARY:
+        if revision.state is State.SHADOW:
+            _look_at_shadow(tx, revision)
+        elif revision.state is State.CANARY:
             _look_at_canary(tx, revision)
         elif revision.state is State.LIVE:
             _look_at_live(tx, revision)
@@ -124,6 +134,51 @@ def _ask(tx: Transaction, revision: Revision, message: str, reason: str) -> None
     tx.notify(revisions.AGENTS)
 
 
+def _start_shadow(tx: Transaction, revision: Revision) -> None:
+    revision.check_move(State.SHADOW)
+    share = revision.spec.rollout.shadow.share
+    store.update_revision(tx, revision.name, state=State.SHADOW, step_time=tx.now)
+    decide(
+        tx,
+        revision,
+        DecisionKind.SHADOW_STARTED,
+        f"{share:.0%} of what users ask the live revision it is asked too; nobody sees its answers",
+        figures={"share": share},
+    )
+    tx.notify(revisions.AGENTS)
+
+
+def _look_at_shadow(tx: Transaction, revision: Revision) -> None:
+    shadow, since = revision.spec.rollout.shadow, revision.step_time or tx.now
+    live, new, other = _both(tx, revision)
+    verdict = judge_shadow(new, other, revision.spec.rollout.stop, shadow)
+    if verdict.stop:
+        reason = f"SHADOW_{verdict.stop}"
+        revisions.reject(tx, revision, reason, verdict.message, figures=dict(verdict.figures))
+    elif new.requests < shadow.min_requests:
+        _ask_after(tx, revision, shadow.patience_seconds, new.requests, shadow.min_requests)
+    elif (tx.now - since).total_seconds() >= shadow.seconds:
+        message = f"{new.requests} answers in the shadow went well: {verdict.message}"
+        decide(tx, revision, DecisionKind.SHADOW_PASSED, message, figures=dict(verdict.figures))
+        _to_users(tx, revision, live)
+
+
+def _both(tx: Transaction, revision: Revision) -> tuple[str, Traffic, Traffic]:
+    """What is live, and what this revision and the live one did since its step began."""
+    live = store.endpoint(tx.connection, revision.endpoint, lock=True).live_revision
+    since = revision.step_time or tx.now
+    found = store.traffic(tx.connection, since, tx.now + timedelta(days=1), endpoint=revision.endpoint)
+    return live, found.get(revision.name, Traffic(revision.name)), found.get(live, Traffic(live))
+
+
+def _ask_after(tx: Transaction, revision: Revision, patience: float, requests: int, needed: int) -> None:
+    """Ask a person where too little came for too long."""
+    seconds = (tx.now - (revision.step_time or tx.now)).total_seconds()
+    if seconds > patience:
+        message = f"only {requests} requests came in {seconds:.0f} s, {needed} are needed to judge it"
+        _ask(tx, revision, message, "TOO_LITTLE_TRAFFIC")
+
+
 def _start_canary(tx: Transaction, revision: Revision) -> None:
     revision.check_move(State.CANARY)
     weight = revision.spec.rollout.canary.steps[0]
@@ -142,26 +197,15 @@ def _start_canary(tx: Transaction, revision: Revision) -> None:
 
 def _look_at_canary(tx: Transaction, revision: Revision) -> None:
     rollout, since = revision.spec.rollout, revision.step_time or tx.now
-    live = store.endpoint(tx.connection, revision.endpoint, lock=True).live_revision
-    found = store.traffic(tx.connection, since, tx.now + timedelta(days=1), endpoint=revision.endpoint)
-    new, other = found.get(revision.name, Traffic(revision.name)), found.get(live, Traffic(live))
+    _live, new, other = _both(tx, revision)
     verdict = judge(new, other, rollout.stop, rollout.canary.min_requests)
     figures = {**verdict.figures, "weight": float(revision.canary_weight)}
     if verdict.stop:
         revisions.reject(tx, revision, f"CANARY_{verdict.stop}", verdict.message, figures=figures)
         return
-    seconds = (tx.now - since).total_seconds()
     if new.requests < rollout.canary.min_requests:
-        if seconds > rollout.canary.patience_seconds:
-            _ask(
-                tx,
-                revision,
-                f"only {new.requests} requests came in {seconds:.0f} s, {rollout.canary.min_requests} are"
-                " needed to judge it",
-                "TOO_LITTLE_TRAFFIC",
-            )
-        return
-    if seconds >= rollout.canary.step_seconds:
+        _ask_after(tx, revision, rollout.canary.patience_seconds, new.requests, rollout.canary.min_requests)
+    elif (tx.now - since).total_seconds() >= rollout.canary.step_seconds:
         _next_step(tx, revision, verdict, figures)
 
 

@@ -695,6 +695,8 @@ class RevisionTraffic(_message.Message):
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     FEEDBACK_COUNT_FIELD_NUMBER: _builtins.int
     FEEDBACK_MEAN_FIELD_NUMBER: _builtins.int
+    AGREEMENT_COUNT_FIELD_NUMBER: _builtins.int
+    AGREEMENT_MEAN_FIELD_NUMBER: _builtins.int
     revision: _builtins.str
     """The revision."""
     requests: _builtins.int
@@ -715,6 +717,10 @@ class RevisionTraffic(_message.Message):
     """Feedback that named a score."""
     feedback_mean: _builtins.float
     """Its mean, 0 to 1."""
+    agreement_count: _builtins.int
+    """Answers in the shadow that were compared with what users got."""
+    agreement_mean: _builtins.float
+    """Mean F1 of their words, 0 to 1."""
     def __init__(
         self,
         *,
@@ -728,10 +734,12 @@ class RevisionTraffic(_message.Message):
         completion_tokens: _builtins.int = ...,
         feedback_count: _builtins.int = ...,
         feedback_mean: _builtins.float = ...,
+        agreement_count: _builtins.int = ...,
+        agreement_mean: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "errors", b"errors", "feedback_count", b"feedback_count", "feedback_mean", b"feedback_mean", "first_byte_p95_ms", b"first_byte_p95_ms", "latency_p50_ms", b"latency_p50_ms", "latency_p95_ms", b"latency_p95_ms", "prompt_tokens", b"prompt_tokens", "requests", b"requests", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement_count", b"agreement_count", "agreement_mean", b"agreement_mean", "completion_tokens", b"completion_tokens", "errors", b"errors", "feedback_count", b"feedback_count", "feedback_mean", b"feedback_mean", "first_byte_p95_ms", b"first_byte_p95_ms", "latency_p50_ms", b"latency_p50_ms", "latency_p95_ms", b"latency_p95_ms", "prompt_tokens", b"prompt_tokens", "requests", b"requests", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

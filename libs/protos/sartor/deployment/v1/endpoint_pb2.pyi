@@ -150,6 +150,8 @@ class _RevisionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Revisio
     """It answers a part of the users."""
     REVISION_STATE_AWAITING_APPROVAL: _RevisionState.ValueType  # 9
     """A person is asked: ApproveRevision or RejectRevision."""
+    REVISION_STATE_SHADOW: _RevisionState.ValueType  # 10
+    """It is asked what users ask the live one; nobody sees its answers."""
 
 class RevisionState(_RevisionState, metaclass=_RevisionStateEnumTypeWrapper):
     """The life of a revision."""
@@ -174,6 +176,8 @@ REVISION_STATE_CANARY: RevisionState.ValueType  # 8
 """It answers a part of the users."""
 REVISION_STATE_AWAITING_APPROVAL: RevisionState.ValueType  # 9
 """A person is asked: ApproveRevision or RejectRevision."""
+REVISION_STATE_SHADOW: RevisionState.ValueType  # 10
+"""It is asked what users ask the live one; nobody sees its answers."""
 Global___RevisionState: _TypeAlias = RevisionState  # noqa: Y015
 
 class _DecisionKind:
@@ -222,6 +226,10 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """What is live passed its gate again, on newer items."""
     DECISION_KIND_WEIGHTS_FORM_CHOSEN: _DecisionKind.ValueType  # 19
     """Whether its adapter is merged or stays on a shared base, as measured."""
+    DECISION_KIND_SHADOW_STARTED: _DecisionKind.ValueType  # 20
+    """It is asked what users ask the live one."""
+    DECISION_KIND_SHADOW_PASSED: _DecisionKind.ValueType  # 21
+    """No stop rule applied in the shadow."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """What a decision was."""
@@ -266,6 +274,10 @@ DECISION_KIND_EVALUATED_AGAIN: DecisionKind.ValueType  # 18
 """What is live passed its gate again, on newer items."""
 DECISION_KIND_WEIGHTS_FORM_CHOSEN: DecisionKind.ValueType  # 19
 """Whether its adapter is merged or stays on a shared base, as measured."""
+DECISION_KIND_SHADOW_STARTED: DecisionKind.ValueType  # 20
+"""It is asked what users ask the live one."""
+DECISION_KIND_SHADOW_PASSED: DecisionKind.ValueType  # 21
+"""No stop rule applied in the shadow."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
@@ -407,6 +419,48 @@ class Canary(_message.Message):
 Global___Canary: _TypeAlias = Canary  # noqa: Y015
 
 @_typing.final
+class Shadow(_message.Message):
+    """How a revision is asked what users asked the live one, without any user seeing its answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    MIN_REQUESTS_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    MIN_AGREEMENT_FIELD_NUMBER: _builtins.int
+    share: _builtins.float
+    """Share of the live revision's answered requests that it is asked too, 0 to 1; 0: no shadow traffic."""
+    min_requests: _builtins.int
+    """Answers it needs; 0 is the default, 50."""
+    min_agreement: _builtins.float
+    """Least mean agreement of its answers with those that users got: F1 of their words, 0 to 1; 0: not looked at."""
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """Least time of it; unset is 5 minutes."""
+
+    @_builtins.property
+    def patience(self) -> _duration_pb2.Duration:
+        """Without enough traffic for so long a person is asked; unset is an hour."""
+
+    def __init__(
+        self,
+        *,
+        share: _builtins.float = ...,
+        time: _duration_pb2.Duration | None = ...,
+        min_requests: _builtins.int = ...,
+        patience: _duration_pb2.Duration | None = ...,
+        min_agreement: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["patience", b"patience", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_agreement", b"min_agreement", "min_requests", b"min_requests", "patience", b"patience", "share", b"share", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shadow: _TypeAlias = Shadow  # noqa: Y015
+
+@_typing.final
 class StopRules(_message.Message):
     """When a canary, or a revision just promoted, is taken back. Each compares with the other revision."""
 
@@ -451,6 +505,7 @@ class Rollout(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     WATCH_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     approval: Global___Approval.ValueType
     """Whether a person is asked."""
     @_builtins.property
@@ -469,6 +524,10 @@ class Rollout(_message.Message):
     def watch(self) -> _duration_pb2.Duration:
         """How long after its promotion the stop rules still take it back; the revision before stays warm. 0: not."""
 
+    @_builtins.property
+    def shadow(self) -> Global___Shadow:
+        """Copies of users' requests before any user is served by it. Its stop rules are those of the canary."""
+
     def __init__(
         self,
         *,
@@ -477,10 +536,11 @@ class Rollout(_message.Message):
         stop: Global___StopRules | None = ...,
         approval: Global___Approval.ValueType = ...,
         watch: _duration_pb2.Duration | None = ...,
+        shadow: Global___Shadow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "stop", b"stop", "watch", b"watch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "shadow", b"shadow", "stop", b"stop", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "canary", b"canary", "smoke_prompts", b"smoke_prompts", "stop", b"stop", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "canary", b"canary", "shadow", b"shadow", "smoke_prompts", b"smoke_prompts", "stop", b"stop", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
