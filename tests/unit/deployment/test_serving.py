@@ -196,6 +196,16 @@ def test_a_slow_reader_costs_the_engine_nothing() -> None:
                 assert ask(front).status_code == 200
 
 
+def test_a_body_that_does_not_come_is_waited_for_no_longer_than_a_slow_reader() -> None:
+    """Else connections that say nothing would gather without end."""
+    routes = FixedRoutes(table_of(Route("r1", ("http://127.0.0.1:9",), ENDPOINT)))
+    with gateway(routes, limits=ProxyLimits(slow_reader=0.3)) as front:
+        address = urlsplit(front)
+        with socket.create_connection((str(address.hostname), address.port or 80), timeout=20) as slow:
+            slow.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"mod')
+            assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
 def test_a_revision_is_swapped_under_load_without_a_failed_request() -> None:
     """The table changes while users ask; who waits for the old revision is answered by the new one."""
     names = []

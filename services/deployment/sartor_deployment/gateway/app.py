@@ -54,7 +54,7 @@ def make_app(
 
     async def ask(request: Request, needed: str, path: str) -> Response:
         caller = guard.caller(request.headers.get("authorization", ""))
-        body = await _body(request, max_body_bytes)
+        body = await _body(request, max_body_bytes, limits.slow_reader)
         value = checked(body, needed)
         route = proxy.route(value["model"])
         caller.check(route)
@@ -93,7 +93,7 @@ def make_app(
 
     async def opinion(request: Request) -> Response:
         caller = guard.caller(request.headers.get("authorization", ""))
-        given = parse_feedback(json_object(await _body(request, max_body_bytes)))
+        given = parse_feedback(json_object(await _body(request, max_body_bytes, limits.slow_reader)))
         if feedback is None:
             raise ApiError(503, "this gateway keeps no feedback", "feedback_not_kept")
         project = f"projects/{caller.key.project}" if caller.key else ""
@@ -164,14 +164,19 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request, limit: int, seconds: float) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise ApiError(413, f"the request is larger than {limit} bytes", "request_too_large")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise ApiError(413, f"the request is larger than {limit} bytes", "request_too_large")
+                chunks.append(chunk)
+    except TimeoutError:
+        text = f"the body of the request did not come within {seconds:g} s"
+        raise ApiError(408, text, "request_timeout") from None
     return b"".join(chunks)
 
 
