@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -212,6 +213,28 @@ def test_clients_mistakes_are_told_in_openais_words(deployment: Deployment, clie
     assert (
         client.completions.create(model="support", prompt="Where", max_tokens=3).usage.completion_tokens == 3
     )  # type: ignore[union-attr]
+
+
+def test_what_the_openai_client_may_ask_for_reaches_the_engine(client: openai.OpenAI) -> None:
+    """Several answers, stop words, log probabilities, a JSON schema, usage at a stream's end."""
+    asked: list[Any] = [{"role": "user", "content": "Where is my order?"}]
+    two = client.chat.completions.create(model="support", messages=asked, max_tokens=3, n=2, logprobs=True)
+    assert [choice.index for choice in two.choices] == [0, 1]
+    assert two.choices[0].logprobs is not None
+    assert len(two.choices[0].logprobs.content or ()) == 3
+    schema = {"type": "object", "properties": {"a": {"enum": [7]}}, "required": ["a"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    said = client.chat.completions.create(
+        model="support", messages=asked, max_tokens=60, response_format=form, stop=["}"]
+    ).choices[0]
+    assert said.finish_reason == "stop"
+    assert "".join((said.message.content or "").split()).startswith('{"a":7')
+    *_, last = client.chat.completions.create(
+        model="support", messages=asked, max_tokens=3, stream=True, stream_options={"include_usage": True}
+    )
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 3
+    assert client.models.retrieve("support").id == "support"
 
 
 def test_a_key_is_hashed_lists_without_secret_and_ends(deployment: Deployment) -> None:
