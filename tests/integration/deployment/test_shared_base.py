@@ -231,6 +231,6 @@ def test_auto_measures_both_forms_and_gives_the_numbers(
     needed = need(base, EngineSettings(task["context_length"], task["slots"], task["threads"]))
     room = {"free_bytes": needed.own_bytes + needed.file_bytes // 2 + 100_000, "mapped_bases": ["Q8_0"]}
     stored = Merged(task, tmp_path, quiet).stored("Q8_0")  # type: ignore[arg-type]
-    one, other = side_by_side({**task, **room}, "Q8_0", stored, forms.stored("Q8_0"))
-    assert "ENGINE_NEEDS_MEMORY" in one.error
-    assert decide(one, other, allowed_loss=0.02, loss_margin=0.05, top1_agreement=0.8).shared
+    found = side_by_side({**task, **room}, "Q8_0", stored, forms.stored("Q8_0"))
+    assert "ENGINE_NEEDS_MEMORY" in found.merged.error
+    assert decide(found, allowed_loss=0.02, loss_margin=0.05, top1_agreement=0.8).shared

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sartor_deployment.build.choose_form import LEAST_SPEED, decide
+from sartor_deployment.build.choose_form import LEAST_SPEED, Compared, decide
 from sartor_deployment.build.variants import Variant
 
 MERGED = Variant("Q8_0", 100_000_000, loss_gap=0.001, top1_agreement=0.99, tokens_per_second=100.0)
@@ -25,8 +25,6 @@ BOUNDS = {"allowed_loss": 0.02, "loss_margin": 0.05, "top1_agreement": 0.97}
     ("change", "shared", "told"),
     [
         ({}, True, "0.95"),
-        ({"tokens_per_second": 100 * LEAST_SPEED}, True, "0.90"),
-        ({"tokens_per_second": 79.0}, False, "0.79 (at least 0.9 to share)"),
         ({"loss_gap": 0.03}, False, "+0.0300 nats a token"),
         ({"loss_gap": -0.06}, False, "-0.0600 nats a token"),
         ({"top1_agreement": 0.96}, False, "0.9600 of its tokens"),
@@ -37,7 +35,7 @@ def test_a_base_is_shared_where_that_is_as_good_and_nearly_as_fast(
     change: dict[str, Any], shared: bool, told: str
 ) -> None:
     """The sentence has the number that decided; the figures have them all."""
-    verdict = decide(MERGED, replace(SHARED, **change), **BOUNDS)
+    verdict = decide(Compared(MERGED, replace(SHARED, **change), 0.95, 1.0), **BOUNDS)
     assert verdict.shared is shared
     assert told in verdict.message
     assert verdict.message.startswith("on a shared base" if shared else "merged")
@@ -45,12 +43,18 @@ def test_a_base_is_shared_where_that_is_as_good_and_nearly_as_fast(
     assert verdict.figures["merged_bytes"] == 100_000_000
 
 
+@pytest.mark.parametrize(("seconds", "shared"), [(0.99 / LEAST_SPEED, True), (1.27, False), (0.0, False)])
+def test_what_counts_is_the_time_of_whole_answers(seconds: float, shared: bool) -> None:
+    """At least nine of ten in the same time; what could not be timed is merged."""
+    verdict = decide(Compared(MERGED, SHARED, 1.0 if seconds else 0.0, seconds), **BOUNDS)
+    assert verdict.shared is shared
+    assert "at least 0.9 to share" in verdict.message
+
+
 def test_a_slow_adapter_is_better_than_merged_weights_without_memory() -> None:
     """Then speed does not count, but what is served must still be the evaluated model."""
     full = replace(MERGED, tokens_per_second=0.0, error="ENGINE_NEEDS_MEMORY: 100 MB")
-    slow = replace(SHARED, tokens_per_second=10.0)
-    verdict = decide(full, slow, **BOUNDS)
+    verdict = decide(Compared(full, SHARED), **BOUNDS)
     assert verdict.shared
     assert "ENGINE_NEEDS_MEMORY" in verdict.message
-    assert not decide(full, replace(slow, top1_agreement=0.5), **BOUNDS).shared
-    assert decide(None, slow, **BOUNDS).shared
+    assert not decide(Compared(full, replace(SHARED, top1_agreement=0.5)), **BOUNDS).shared

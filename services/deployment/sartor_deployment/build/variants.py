@@ -61,7 +61,7 @@ def measured(task: Mapping[str, Any], name: str, stored: Stored, items: Sequence
                 loss=found.served_loss,
                 loss_gap=found.served_loss - found.reference_loss,
                 top1_agreement=found.top1_agreement,
-                tokens_per_second=speeds(api, items[0], 1)[0],
+                tokens_per_second=pace(api, items[0]).tokens_per_second,
                 # At the same moment, so that what else the machine does slows both.
                 memory_bytes_per_second=memory_bytes_per_second(task["threads"]),
             )
@@ -97,12 +97,20 @@ def engine(task: Mapping[str, Any], name: str, stored: Stored) -> Iterator[Engin
             started.stop()
 
 
-def speeds(api: EngineApi, item: ReferenceOutput, requests: int) -> list[float]:
-    """Tokens generated a second, one request alone, of each of so many requests."""
-    told = [
-        api.complete(item.prompt_token_ids, tokens=_SPEED_TOKENS, ignore_eos=True) for _ in range(requests)
-    ]
-    return [float(each.get("timings", {}).get("predicted_per_second", 0.0)) for each in told]
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long one request took alone, its prompt read anew, and how fast it was written."""
+
+    seconds: float
+    tokens_per_second: float
+
+
+def pace(api: EngineApi, item: ReferenceOutput, tokens: int = _SPEED_TOKENS) -> Pace:
+    """Of a request with this item's prompt and so many tokens of answer, by the engine's own clock."""
+    told = api.complete(item.prompt_token_ids, tokens=tokens, ignore_eos=True, cache_prompt=False)
+    timings = told.get("timings", {})
+    milliseconds = float(timings.get("prompt_ms", 0.0)) + float(timings.get("predicted_ms", 0.0))
+    return Pace(milliseconds / 1000, float(timings.get("predicted_per_second", 0.0)))
 
 
 def as_json(variants: Sequence[Variant]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from sartor_platform.worker import Report
 
 from sartor_deployment.build.adapter_gguf import not_shareable, why_not_shareable
 from sartor_deployment.build.choose import choose, none_fits
-from sartor_deployment.build.choose_form import Verdict, decide, side_by_side
+from sartor_deployment.build.choose_form import Compared, Verdict, decide, side_by_side
 from sartor_deployment.build.classifier import is_classifier_version, pack
 from sartor_deployment.build.forms import Form, Merged, OnSharedBase
 from sartor_deployment.build.variants import Variant, as_json
@@ -98,10 +98,9 @@ class _Maker:
             wanted = chosen
         self._report(0.95, stage="measure", message=f"measuring {wanted} merged and on a shared base in turn")
         known = next((each for each in variants if each.chosen), None)
-        merged, shared = side_by_side(
-            task, wanted, self.merged.stored(wanted), self.shared.stored(wanted), known
-        )
-        verdict = decide(merged, shared, **_bounds(task))
+        found = side_by_side(task, wanted, self.merged.stored(wanted), self.shared.stored(wanted), known)
+        merged, shared = found.merged, found.shared
+        verdict = decide(found, **_bounds(task))
         kept = [each for each in variants if each.quantization != merged.quantization]
         at = next((i for i, each in enumerate(variants) if each.quantization == merged.quantization), 0)
         kept[at:at] = [replace(merged, chosen=not verdict.shared), replace(shared, chosen=verdict.shared)]
@@ -112,7 +111,9 @@ class _Maker:
         best = next((each for each in variants if each.chosen), None)
         if chosen is None or best is None:
             raise none_fits(self._task, [*merged, *variants])
-        verdict = decide(None, best, **_bounds(self._task))
+        why = f"none of its quantizations is good enough, {merged[0].error or 'see the table'}"
+        nothing = Variant("merged", 0, error=why)
+        verdict = decide(Compared(nothing, best), **_bounds(self._task))
         if not verdict.shared:
             raise none_fits(self._task, [*merged, *variants])
         return _Made(self.shared, chosen, [*merged, *variants], verdict)
