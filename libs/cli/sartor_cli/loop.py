@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from sartor.deployment.v1 import deployment_service_pb2 as api
-from sartor.deployment.v1.endpoint_pb2 import Loop
+from sartor.deployment.v1.endpoint_pb2 import Loop, RevisionState
 from sartor.deployment.v1.loop_pb2 import AdaptationState, AdaptationTrigger, LoopStatus
 
 from sartor_cli.client import Sartor
@@ -75,7 +75,14 @@ def resume(endpoint: Name, project: Project = "", data_dir: DataDir = Path(".sar
         name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
         request = api.ResumeLoopRequest(name=name, request_id=str(uuid.uuid4()))
         sartor.ask(sartor.deployment.ResumeLoop, request)
+        made = list(
+            sartor.all(sartor.deployment.ListRevisions, api.ListRevisionsRequest(parent=name), limit=_SHOWN)
+        )
     console.print(f"The loop of {last(endpoint)} goes on.")
+    for each in made:  # what was stopped on its way to users does not go on by itself
+        if each.state == RevisionState.REVISION_STATE_AWAITING_APPROVAL:
+            command = f"sartor deploy approve {last(endpoint)} {last(each.name)}"
+            console.print(f"{last(each.name)} still waits for a person: {command}")
 
 
 @app.command()

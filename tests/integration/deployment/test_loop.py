@@ -463,6 +463,26 @@ def requested(deployment: Deployment, curation: str) -> dict[str, Any]:
     return eventually(look, "what is live is to be evaluated again")
 
 
+def test_new_data_and_the_time_begin_adaptations_too(deployment: Deployment, live: str) -> None:
+    """Enough records beyond those of what is live; then the time since the last one began."""
+    last = current(deployment)
+    failed = training_events_pb2.TrainingJobFailed(reason="NOTHING_NEW", message="there is no new data")
+    deployment.publish("sartor.training.v1", failed, last.run)
+    in_state(deployment, "FAILED")
+    order(deployment, min_corrections=0, min_new_records=100)
+    curate(deployment, "c-much", "run-of-much", 10_000)
+    begun = in_state(deployment, "COLLECTING", but_not=last.name)
+    assert begun.trigger == loop_pb2.ADAPTATION_TRIGGER_NEW_RECORDS
+    assert "new training records, 100 are enough" in begun.cause
+    curate(deployment, "c-own", begun.run, 10_001)
+    assert retraining(deployment, begun.name)["curation"].endswith("/c-own")
+
+    order(deployment, min_corrections=0, every=Duration(seconds=1))
+    deployment.publish("sartor.training.v1", failed, begun.run)
+    eventually(lambda: current(deployment).name != begun.name, "the next one begins")
+    assert current(deployment).trigger == loop_pb2.ADAPTATION_TRIGGER_SCHEDULE
+
+
 def test_the_brake_is_within_reach_while_ingestion_is_away(deployment: Deployment, live: str) -> None:
     """Commands find the project of an endpoint without the service that owns projects."""
     with Sartor(

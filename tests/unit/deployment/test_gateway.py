@@ -210,4 +210,8 @@ def test_errors_of_the_engine_are_translated() -> None:
         "param": "messages",
         "code": "context_length_exceeded",
     }
+    said = "While executing ...\nError: Jinja Exception: roles must alternate"
+    refused = from_engine(500, json.dumps({"error": {"message": said, "type": "server_error"}}).encode())
+    assert (refused.status, refused.code) == (400, "chat_template_error")
+    assert refused.message.endswith("does not take these messages: roles must alternate")
     assert from_engine(500, b"<html>").body()["error"]["type"] == "server_error"

@@ -8,6 +8,13 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+_TEMPLATE = "Jinja Exception:"
+"""What llama.cpp writes before the words of a template that refuses, as of one that wants roles to alternate."""
+_GRAMMAR, _SCHEMA = "failed to parse grammar", "Automatic parser generation failed:"
+_NO_GRAMMAR = (
+    "it can make no grammar of it. The usual reasons are references that lead to themselves and counts beyond"
+    " 1000"
+)
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
 
@@ -40,6 +47,14 @@ def from_engine(status: int, body: bytes) -> ApiError:
         message, kind = str(error.get("message", message)), str(error.get("type", ""))
     except (ValueError, AttributeError):
         pass  # not JSON: its text is the message
+    _, raised, refusal = message.rpartition(_TEMPLATE)
+    if raised:
+        text = f"the model's chat template does not take these messages: {refusal.strip()}"
+        return ApiError(400, text, "chat_template_error", "messages")
+    if _GRAMMAR in message or _SCHEMA in message:
+        why = message.rpartition(_SCHEMA)[2].strip() if _SCHEMA in message else _NO_GRAMMAR
+        text = f"the engine cannot take this schema: {why}"
+        return ApiError(400, text, "invalid_schema", "response_format")
     if kind == "exceed_context_size_error":
         return ApiError(400, message, "context_length_exceeded", "messages")
     if status >= 500:
