@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sartor_edge.feedback_rule import RULE, FeedbackRule
 from sartor_edge.signing import sign, verify
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -99,10 +100,17 @@ class Manifest:
 
 
 def make_bundle(
-    folder: Path, weights: Path, settings: BundleSettings, probes: Sequence[Probe], private_key: Path
+    folder: Path,
+    weights: Path,
+    settings: BundleSettings,
+    probes: Sequence[Probe],
+    private_key: Path,
+    feedback: FeedbackRule | None = None,
 ) -> Manifest:
     """Write the bundle into an empty folder and sign it.
 
+    Args:
+        feedback: whose answers a device's feedback is about, and whether their text goes along.
     Raises:
         BadBundle: the weights have no chat template.
         UnusableKey: the key cannot sign.
@@ -116,6 +124,7 @@ def make_bundle(
     (folder / "probes.json").write_text(
         json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    (feedback or FeedbackRule()).write(folder / RULE)
     start = _START.format(
         alias=settings.alias, context=settings.context_length * settings.slots, slots=settings.slots
     )

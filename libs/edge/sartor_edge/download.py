@@ -44,6 +44,20 @@ class Downloads:
         with self._open(path, {}) as answer:
             return _read(answer, _MOST_SMALL, path)
 
+    def optional(self, path: str) -> bytes | None:
+        """A small file, or None where the server has none. Buckets that may not be listed say 403 to that.
+
+        Raises:
+            NoNetwork.
+        """
+        try:
+            return self.small(path)
+        except NoNetwork as error:
+            cause = error.__cause__
+            if isinstance(cause, urllib.error.HTTPError) and cause.code in (403, 404, 410):
+                return None
+            raise
+
     def file(self, path: str, target: Path, sha256: str, size: int) -> None:
         """A file of this digest and size; where it is there already, nothing is fetched.
 

@@ -17,7 +17,8 @@ from typing import Any
 _SECONDS = 30.0
 _MOST_BYTES = 16 * 2**20
 _NEVER = (400, 409, 413, 422)
-"""What is wrong in itself. A 404 is so only where a gateway says so of the answer."""
+"""What is wrong in itself. A 404 is so only where a gateway says so of the answer, or of the revision."""
+_UNKNOWN = ("answer_not_found", "revision_not_found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class FeedbackBuffer:
         why = ""
         for feedback in self.waiting():
             status, said = _post(f"{gateway_url.rstrip('/')}/feedback", feedback, api_key)
-            if status not in _NEVER and not 200 <= status < 300 and not _is_unknown_answer(status, said):
+            if status not in _NEVER and not 200 <= status < 300 and not _is_unknown(status, said):
                 why = said if not status else f"{status}: {said}"
                 break
             if status >= 400:
@@ -108,8 +109,8 @@ def _ends_whole(file: Any) -> bool:
     return bool(file.read(1) == b"\n")
 
 
-def _is_unknown_answer(status: int, said: str) -> bool:
-    return status == 404 and "answer_not_found" in said
+def _is_unknown(status: int, said: str) -> bool:
+    return status == 404 and any(code in said for code in _UNKNOWN)
 
 
 def _post(url: str, feedback: dict[str, Any], api_key: str) -> tuple[int, str]:

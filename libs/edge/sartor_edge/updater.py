@@ -4,55 +4,59 @@ The folder of a device:
     current → revisions/<name>      what is served: a link, exchanged by one rename
     previous → revisions/<name>     what was served before
     incoming/<name>/                what is being fetched; a part file goes on where it stopped
-    state.json                      highest sequence taken, what failed here, and what the disk damaged
+    state.json                      what was taken, what failed here, and what the disk damaged (state.py)
+    device.pem, journal.json        who it is, and what it will report (identity.py, report.py)
 Whatever moment the power goes, `current` names a whole, verified bundle.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
-import json
 import os
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from sartor_edge.bundle import MANIFEST, SIGNATURE, BadBundle, Manifest, read_manifest, verify_bundle
-from sartor_edge.channel import CHANNEL, CHANNEL_SIGNATURE, Head, read_head
-from sartor_edge.download import Downloads, check_space
-from sartor_edge.engine import EngineFailed, check, running
+from sartor_edge.bundle import MANIFEST, SIGNATURE, BadBundle, digest, read_manifest, verify_bundle
+from sartor_edge.channel import Head
+from sartor_edge.download import Downloads, NoSpace, check_space
+from sartor_edge.identity import device_id
+from sartor_edge.outcome import Facts, Outcome
+from sartor_edge.rings import BadRings, Offer, offered
 from sartor_edge.signing import WrongSignature
+from sartor_edge.state import State, read_state, sync_folder, write_synced
+from sartor_edge.trial import try_bundle
 
 
 class Busy(Exception):
     """Two updates would write the same files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an update came to: UPDATED, CURRENT, REFUSED or WENT_BACK, and why."""
-
-    word: str
-    revision: str
-    message: str
-
-
-@dataclass(slots=True)
-class _State:
-    sequence: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    damaged: str = ""
+def _refused(error: Exception) -> Outcome:
+    reasons = {WrongSignature: "WRONG_SIGNATURE", BadBundle: "BAD_BUNDLE", BadRings: "UNKNOWN_RING"}
+    return Outcome("REFUSED", "", str(error), reasons[type(error)])
 
 
 class Device:
     """One device's folder, the channel it follows and the key it trusts."""
 
     def __init__(
-        self, home: Path, channel_url: str, public_key: Path, *, timeout_seconds: float = 30.0
+        self,
+        home: Path,
+        channel_url: str,
+        public_key: Path,
+        *,
+        ring: str = "",
+        timeout_seconds: float = 30.0,
+        before_try: Callable[[str, str], None] = lambda _revision, _manifest: None,
     ) -> None:
+        """`ring`: the one asked for, else by the device's id. `before_try`: told revision and manifest."""
         self.home = home
+        self._ring, self._before_try = ring, before_try
         self._channel = Downloads(channel_url, timeout_seconds)
         self._key = public_key
 
@@ -70,49 +74,101 @@ class Device:
             NoNetwork, NoSpace, NoEngine: nothing changed; what was fetched is kept for the next time.
             Busy: another update of this device is under way.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Busy(f"another update of {self.home} is under way; let it end") from error
-            return self._update(again=again)
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            with (self.home / ".lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise Busy(f"another update of {self.home} is under way; let it end") from error
+                return self._update(again=again)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise NoSpace(f"the disk of {self.home} is full; the current one serves on. Make room") from error
 
     def _update(self, *, again: bool) -> Outcome:
         state = self._state()
         try:
-            head = read_head(self._channel.small(CHANNEL), self._channel.small(CHANNEL_SIGNATURE), self._key)
-            anew = head.sequence == state.sequence and head.revision == state.damaged
-            if head.sequence <= state.sequence and not anew:
-                return Outcome("CURRENT", head.revision, f"sequence {state.sequence} was taken already")
+            offer = self._look(state)
+            head = offer.head
+            if head is None:
+                return Outcome("CURRENT", "", f"ring {offer.ring} has no bundle yet")
+            if not self._is_wanted(head, offer, state):
+                what = f"what ring {offer.ring} has" if offer.edition else f"sequence {state.sequence}"
+                return Outcome("CURRENT", head.revision, f"{what} was taken already")
             if head.manifest_sha256 in state.failed and not again:
                 why = state.failed[head.manifest_sha256]
-                return Outcome("REFUSED", head.revision, f"{why}; `update --again` tries it once more")
+                return Outcome(
+                    "REFUSED", head.revision, f"{why}; `update --again` tries it once more", "FAILED_BEFORE"
+                )
             folder = self._fetch(head)
-        except (WrongSignature, BadBundle) as error:
-            return Outcome("REFUSED", "", str(error))
+        except (WrongSignature, BadBundle, BadRings) as error:
+            return _refused(error)
         manifest = verify_bundle(folder, self._key)
-        fault = _fault(folder, manifest)
-        if fault:
-            state.failed[head.manifest_sha256] = fault
-            self._write(state)
-            shutil.rmtree(folder)
-            return Outcome("WENT_BACK", head.revision, f"{fault}; the revision before serves on")
+        fault, found = try_bundle(self.home, folder, manifest, head, state, self._before_try)
+        if fault is not None:
+            state.failed[head.manifest_sha256] = fault.message
+            state.write(self.home)
+            if folder.parent.name == "incoming":
+                shutil.rmtree(folder)
+            return replace(fault, message=f"{fault.message}; the revision before serves on")
         self._swap(folder, head)
-        state.sequence, state.damaged = head.sequence, ""
-        self._write(state)
-        return Outcome("UPDATED", head.revision, f"{manifest.size_bytes / 1e6:.1f} MB")
+        state.sequence, state.damaged = max(head.sequence, state.sequence), ""
+        state.taken = head.manifest_sha256
+        state.failed.pop(head.manifest_sha256, None)
+        state.write(self.home)
+        return Outcome("UPDATED", head.revision, f"{manifest.size_bytes / 1e6:.1f} MB", check=found)
+
+    def facts(self) -> Facts:
+        """What is so now, and what it knows of the channel."""
+        state = self._state()
+        runs = self._runs()
+        since = (self.home / "current").lstat().st_mtime if runs else 0.0
+        return Facts(self._ring, state.edition, state.taken, state.failed, runs, since)
+
+    def _runs(self) -> Head | None:
+        """What is served, by its signed manifest."""
+        current = self.current
+        if current is not None:
+            with contextlib.suppress(OSError, WrongSignature, BadBundle):
+                data, signature = (current / MANIFEST).read_bytes(), (current / SIGNATURE).read_bytes()
+                sequence = read_manifest(data, signature, self._key).settings.sequence
+                return Head(current.name, sequence, hashlib.sha256(data).hexdigest())
+        return None
+
+    def _look(self, state: State) -> Offer:
+        """What the channel has for this device. An edition once seen is remembered at once."""
+        offer = offered(self._channel, self._key, lambda: device_id(self.home), self._ring, state.edition)
+        if offer.edition > state.edition:
+            state.edition = offer.edition
+            with contextlib.suppress(OSError):  # a full disk is told of where room is needed
+                state.write(self.home)
+        return offer
+
+    def _is_wanted(self, head: Head, offer: Offer, state: State) -> bool:
+        """Whether it is to be taken: without rings what is higher, in a ring what it did not give before."""
+        if not offer.edition:
+            anew = head.sequence == state.sequence and head.revision == state.damaged
+            return anew or head.sequence > state.sequence
+        if head.revision == state.damaged:
+            return True
+        runs = self._runs()
+        if runs is not None and runs.manifest_sha256 == head.manifest_sha256 != state.taken:
+            state.taken = head.manifest_sha256  # gone back to by itself, and now the ring says so too
+            state.write(self.home)
+        return head.manifest_sha256 != state.taken
 
     def go_back(self) -> Outcome:
         """Serve the bundle before again, if it is whole."""
         previous = self._linked("previous")
         if previous is None or previous == self.current:
-            return Outcome("REFUSED", "", "there is no earlier revision on this device")
+            return Outcome("REFUSED", "", "there is no earlier revision on this device", "NOTHING_BEFORE")
         damage = self._damage(previous)
         if damage:
-            return Outcome("REFUSED", "", f"the revision before is damaged too: {damage}")
+            return Outcome("REFUSED", "", f"the revision before is damaged too: {damage}", "DAMAGED")
         self._link("current", previous)
-        return Outcome("WENT_BACK", previous.name, "the revision before is served again")
+        return Outcome("WENT_BACK", previous.name, "the revision before is served again", "BY_HAND")
 
     def ensure_whole(self) -> Outcome:
         """Before serving: is `current` still what was signed? A damaged disk goes back to the one before.
@@ -121,16 +177,21 @@ class Device:
         """
         current = self.current
         if current is None:
-            return Outcome("REFUSED", "", "nothing was installed yet; run the updater with a network once")
+            return Outcome(
+                "REFUSED",
+                "",
+                "nothing was installed yet; run the updater with a network once",
+                "NOT_INSTALLED",
+            )
         damage = self._damage(current)
         if not damage:
             return Outcome("CURRENT", current.name, "whole")
         state = self._state()
         state.damaged = current.name
-        self._write(state)
+        state.write(self.home)
         back = self.go_back()
         then = "" if back.word == "WENT_BACK" else "; run the updater, which fetches it anew"
-        return Outcome(back.word, back.revision, f"{damage}; {back.message}{then}")
+        return Outcome(back.word, back.revision, f"{damage}; {back.message}{then}", "DAMAGED")
 
     def _damage(self, bundle: Path) -> str:
         """What is not as it was signed, or ""."""
@@ -141,6 +202,9 @@ class Device:
         return ""
 
     def _fetch(self, head: Head) -> Path:
+        here = self.home / "revisions" / head.revision
+        if here.exists() and not self._damage(here) and digest(here / MANIFEST) == head.manifest_sha256:
+            return here  # served here before
         folder = self.home / "incoming" / head.revision
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.parent.iterdir():
@@ -156,20 +220,21 @@ class Device:
         check_space(folder, manifest)
         for name, (sha256, size) in manifest.files.items():
             self._channel.file(f"{base}/{name}", folder / name, sha256, size)
-        _write(folder / MANIFEST, data)
-        _write(folder / SIGNATURE, signature)
+        write_synced(folder / MANIFEST, data)
+        write_synced(folder / SIGNATURE, signature)
         (folder / "start.sh").chmod(0o755)
-        _sync(folder)
+        sync_folder(folder)
         return folder
 
     def _swap(self, folder: Path, head: Head) -> None:
         target = self.home / "revisions" / head.revision
         target.parent.mkdir(exist_ok=True)
         before = self.current
-        if target.exists():  # the disk damaged it
-            shutil.rmtree(target)
-        os.replace(folder, target)
-        _sync(target.parent)  # before the link names it
+        if folder != target:
+            if target.exists():  # the disk damaged it
+                shutil.rmtree(target)
+            os.replace(folder, target)
+            sync_folder(target.parent)  # before the link names it
         if before is not None and before != target.resolve():
             self._link("previous", before)
         self._link("current", target)
@@ -187,56 +252,11 @@ class Device:
         part.unlink(missing_ok=True)
         part.symlink_to(os.path.relpath(target, self.home))
         os.replace(part, self.home / name)
-        _sync(self.home)
+        sync_folder(self.home)
 
-    def _state(self) -> _State:
+    def _state(self) -> State:
         """As written; never below what is served: the power may have gone between the link and the file."""
-        state = _State()
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-            state = _State(**json.loads((self.home / "state.json").read_text(encoding="utf-8")))
-        current = self.current
-        if current is not None:
-            with contextlib.suppress(OSError, WrongSignature, BadBundle):
-                data, signature = (current / MANIFEST).read_bytes(), (current / SIGNATURE).read_bytes()
-                served = read_manifest(data, signature, self._key).settings.sequence
-                state.sequence = max(state.sequence, served)
+        state, runs = read_state(self.home), self._runs()
+        if runs is not None:
+            state.sequence = max(state.sequence, runs.sequence)
         return state
-
-    def _write(self, state: _State) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
-        part = self.home / ".state.part"
-        failed = dict(list(state.failed.items())[-20:])
-        value = {"sequence": state.sequence, "failed": failed, "damaged": state.damaged}
-        _write(part, json.dumps(value).encode())
-        os.replace(part, self.home / "state.json")
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Let what was made, renamed or linked in it be on the disk before what follows."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _fault(folder: Path, manifest: Manifest) -> str:
-    """What is wrong with a bundle's engine on this device, or ""."""
-    try:
-        with running(folder) as port:
-            found = check(folder, port)
-    except EngineFailed as error:
-        return str(error)
-    if found.share < manifest.settings.least_agreement:
-        return (
-            f"it answered {found.agreed} of {found.probes} known prompts as where it was built,"
-            f" {manifest.settings.least_agreement:.0%} are needed"
-        )
-    return ""
