@@ -46,7 +46,7 @@ class Staging:
             rings, now = self.read_or_first(), time.time()
             known = {each.name: each for each in rings.rings}
             made: list[Ring] = [known[LAST]]
-            for name, share in reversed(shares.items()):
+            for name, share in reversed(list(shares.items())):
                 if name == LAST:
                     raise BadRings(f"{LAST} has everybody; name the rings before it")
                 new = Ring(name, share, made[-1].head, now, f"as {made[-1].name}")
