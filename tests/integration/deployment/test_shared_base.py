@@ -31,8 +31,10 @@ from tests.integration.deployment.conftest import (
     QUESTIONS,
     Deployment,
     eventually,
+    make_adapter,
     reference_outputs,
 )
+from tests.tiny_model import make_tiny_model
 
 CONVERTER = Path(sys.prefix) / "share" / "sartor" / "converter"
 pytestmark = pytest.mark.skipif(not CONVERTER.exists(), reason="the converter is not installed")
@@ -153,17 +155,42 @@ def test_a_device_gets_no_bundle_of_an_adapter_without_its_base(
     assert "weights: merged" in caught.value.advice
 
 
+def test_an_adapter_of_another_base_is_rejected_and_what_is_live_stays(
+    deployment: Deployment, live: dict[str, endpoint_pb2.Revision], adapters: Sequence[Path], tmp_path: Path
+) -> None:
+    """By its shape, before an engine is started."""
+    other = make_adapter(make_tiny_model(tmp_path / "other", hidden=64), tmp_path / "adapter", 1)
+    version = deployment.publish_version("v2", other)
+    deployment.approve(version, adapters[0])
+    for name in SHARED.values():
+        refused = settled(deployment, name, version)
+        assert refused.state == endpoint_pb2.REVISION_STATE_REJECTED
+        assert refused.error.reason == "ADAPTER_MISMATCH"
+        assert "of another base model" in refused.error.message
+        endpoint = deployment.client.GetEndpoint(api.GetEndpointRequest(name=name))
+        assert endpoint.live_revision == live[name].name
+    assert answer(deployment, "b", QUESTIONS[1][0])
+
+
 def test_a_version_that_cannot_share_is_rejected_there_and_live_elsewhere(
     deployment: Deployment,
     live: dict[str, endpoint_pb2.Revision],
     adapters: Sequence[Path],
     tmp_path: Path,
 ) -> None:
-    """DoRA: merged where that is ordered; on a shared base the reason is told and the old revision stays."""
+    """DoRA: refused on a shared base, where the old revision stays; merged where the choice is free."""
+    free = deployment.client.GetEndpoint(api.GetEndpointRequest(name=SHARED["b"]))
+    free.weights_form = endpoint_pb2.WEIGHTS_FORM_AUTO
+    deployment.client.ApplyEndpoint(api.ApplyEndpointRequest(endpoint=free))
     dora = _dora(deployment.base, adapters[1], tmp_path / "dora")
-    version = deployment.publish_version("v2", dora)
+    version = deployment.publish_version("v3", dora)
     deployment.approve(version, dora)
-    assert settled(deployment, ENDPOINT, version).state == endpoint_pb2.REVISION_STATE_LIVE
+    merged = settled(deployment, SHARED["b"], version)
+    assert merged.state == endpoint_pb2.REVISION_STATE_LIVE, merged.error
+    assert not merged.HasField("base_weights")
+    decisions = deployment.client.ListDecisions(api.ListDecisionsRequest(parent=SHARED["b"])).decisions
+    (chosen,) = [d for d in decisions if d.kind == endpoint_pb2.DECISION_KIND_WEIGHTS_FORM_CHOSEN]
+    assert "cannot share its base: llama.cpp does not read DoRA" in chosen.message
     refused = settled(deployment, SHARED["a"], version)
     assert refused.state == endpoint_pb2.REVISION_STATE_REJECTED
     assert refused.error.reason == "ADAPTER_NOT_SHAREABLE"
