@@ -40,8 +40,16 @@ def show_advice(found: Any) -> None:
         C(f"A MONTH {found.currency}".strip(), lambda each: f"{each.cost_per_month:,.0f}", right=True),
         C("P95 MS", lambda each: f"{each.latency_p95_ms:,.0f}", right=True),
         C("REQUESTS/S", lambda each: f"{each.capacity_requests_per_second:,.2f}", right=True),
+        C("EFFICIENCY", _efficiency, right=True),
         C("DECIDED BY", lambda each: "" if each.reasons else each.deciding.replace("_", " ")),
         C("WHY NOT", lambda each: "; ".join(each.reasons)),
     )
     console.print(table(list(found.options), columns))
+    if found.basis:
+        console.print(f"\n{found.basis}")
     console.print(f"\n{found.model_statement}", style="dim")
+
+
+def _efficiency(option: Any) -> str:
+    """How much of its machine the engine reaches, and whether that is known."""
+    return f"{option.efficiency:.2f} {'measured' if option.efficiency_measured else 'assumed'}"

@@ -214,4 +214,5 @@ def parity_text(revision: Any) -> str:
         return ""
     parity = revision.parity
     loss = parity.served_loss - parity.reference_loss
-    return f"{parity.top1_agreement:.1%} same token, loss {loss:+.3f}"
+    speed = f", {parity.tokens_per_second:,.0f} tokens/s" if parity.tokens_per_second else ""
+    return f"{parity.top1_agreement:.1%} same token, loss {loss:+.3f}{speed}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sartor.deployment.v1 import advice_pb2
 from sartor_platform.errors import FieldViolation, InvalidArgument
 
-from sartor_deployment.advice.recommend import Measured, Option, Requirements, Weights
+from sartor_deployment.advice.measured import Measured, Weights
+from sartor_deployment.advice.recommend import Option, Requirements
 
 _CLASSES = {
     advice_pb2.DATA_CLASS_UNSPECIFIED: "ANYWHERE",
@@ -65,6 +66,8 @@ def measured(given: advice_pb2.MeasuredModel) -> Measured | None:
         given.context_length or 2048,
         given.memory_bytes_per_second,
         given.flops,
+        given.engine or "llama.cpp",
+        given.accelerator,
     )
 
 
@@ -83,4 +86,6 @@ def option_message(option: Option) -> advice_pb2.TargetOption:
         deciding=option.deciding,
         reasons=[reason.text for reason in option.reasons],
         accelerator=option.machine.accelerator,
+        efficiency=option.efficiency.value,
+        efficiency_measured=option.efficiency.measured,
     )

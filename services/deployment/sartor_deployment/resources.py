@@ -188,7 +188,7 @@ def check_spec(name: str, spec: EndpointSpec) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What the parity check measured. Losses in nats a token."""
+    """What the parity check measured. Losses in nats a token; 0 bytes a second are not known."""
 
     passed: bool
     reference_loss: float
@@ -196,6 +196,8 @@ class Parity:
     top1_agreement: float
     tokens: int
     items: int
+    tokens_per_second: float = 0.0
+    memory_bytes_per_second: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As the revision's row keeps it."""

@@ -239,7 +239,7 @@ class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentService
     ) -> api.RecommendTargetResponse:
         """Ranks places to deploy to."""
         required = requirements(request.requirements)
-        options, impossible = advice.advise(
+        options, impossible, basis = advice.advise(
             self._runtime, request.endpoint, required, request.price_table_json, measured(request.measured)
         )
         return api.RecommendTargetResponse(
@@ -247,6 +247,7 @@ class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentService
             impossible=impossible,
             model_statement=STATEMENT,
             currency=currency(request.price_table_json),
+            basis=basis,
         )
 
     def RenderTarget(self, request: api.RenderTargetRequest, context: Any) -> api.RenderTargetResponse:

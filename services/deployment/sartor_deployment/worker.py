@@ -69,6 +69,7 @@ def _parity_inputs(context: JobContext, settings: DeploymentSettings) -> Mapping
         "url": url,
         "context_length": spec.engine.context_length,
         "slots": spec.engine.slots,
+        "threads": spec.engine.threads,
         "max_tokens": settings.parity_max_tokens,
         "budget_seconds": settings.parity_budget_seconds,
         "loss_margin": spec.parity.loss_margin,

@@ -49,6 +49,8 @@ def test_an_approved_version_goes_live_with_its_numbers(
     assert revision.created_by == ENDPOINT
     assert revision.parity.passed
     assert revision.parity.items == 4
+    assert revision.parity.tokens_per_second > 0
+    assert revision.parity.memory_bytes_per_second > 10**8
     assert abs(revision.parity.served_loss - revision.parity.reference_loss) < 0.05
     assert deployment.endpoint().live_revision == revision.name
     assert deployment.endpoint().url == deployment.gateway_url

@@ -269,6 +269,10 @@ def test_the_live_revision_is_written_out_for_kubernetes_and_advised_about(deplo
     assert not advice.impossible
     assert advice.options[0].deciding
     assert advice.currency == "EUR"
+    assert "tokens a second where memory gave" in advice.basis  # in its parity check
+    measured = {each.machine: each.efficiency_measured for each in advice.options}
+    assert measured["edge-box"]
+    assert not measured["cloud-h100"]
     impossible = api.RecommendTargetRequest(endpoint=ENDPOINT)
     impossible.requirements.latency_p95_ms = 0.0001
     assert deployment.client.RecommendTarget(impossible).impossible.startswith("No, because")

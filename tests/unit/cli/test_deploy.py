@@ -98,12 +98,26 @@ def test_a_rollback_says_whether_the_traffic_has_moved_already() -> None:
 def test_advice_shows_cost_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     """What decides for the first, why not for the other; a class that is not known is told."""
     options = [
-        advice_pb2.TargetOption(machine="edge-box", replicas=2, cost_per_month=70, deciding="data_class"),
+        advice_pb2.TargetOption(
+            machine="edge-box",
+            replicas=2,
+            cost_per_month=70,
+            deciding="data_class",
+            efficiency=0.71,
+            efficiency_measured=True,
+        ),
         advice_pb2.TargetOption(machine="cloud-l4", accelerator="NVIDIA L4", reasons=["too far away"]),
     ]
-    show_advice(api.RecommendTargetResponse(options=options, model_statement="A roofline.", currency="EUR"))
+    show_advice(
+        api.RecommendTargetResponse(
+            options=options, model_statement="A roofline.", currency="EUR", basis="Of a CPU."
+        )
+    )
     shown = capsys.readouterr().out
-    for text in ("2 × edge-box", "NVIDIA L4", "A MONTH EUR", "data class", "too far away", "A roofline."):
+    for text in (
+        "2 × edge-box", "NVIDIA L4", "A MONTH EUR", "data class", "too far away", "A roofline.",
+        "0.71 measured", "0.00 assumed", "Of a CPU.",
+    ):  # fmt: skip
         assert text in shown
     with pytest.raises(CommandFailed, match="no class of data"):
         data_class("moon")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from sartor_deployment.advice.measured import Measured, Weights, basis
 from sartor_deployment.advice.price_table import currency, read_price_table
-from sartor_deployment.advice.recommend import Measured, Requirements, Weights, recommend
+from sartor_deployment.advice.recommend import Requirements, recommend
 from sartor_deployment.build.memory_speed import memory_bytes_per_second
+from sartor_deployment.parity.speed import is_here
 from sartor_platform.errors import InvalidArgument
 
 MODEL = Measured(
@@ -113,6 +115,41 @@ def test_tokens_measured_here_are_scaled_by_what_memory_gave_then() -> None:
     assert latency(10) == pytest.approx(2 * latency(20))
     assert latency(12) == pytest.approx(latency(0))
     assert memory_bytes_per_second() > 10**8
+
+
+def test_what_a_cpu_reached_stands_for_cpus_only_and_the_answer_says_so() -> None:
+    """Neither for GPUs, nor for another engine; where the memory was not measured it stands for nothing."""
+    required = Requirements(requests_per_second=0.01)
+
+    def seen(engine: str = "llama.cpp", accelerator: str = "") -> dict[tuple[str, str], tuple[float, bool]]:
+        weights = Weights("F16", 10**9, 5.0, memory_bytes_per_second=20e9)
+        model = Measured((weights,), 5 * 10**8, engine=engine, accelerator=accelerator)
+        options, _ = recommend(model, required, read_price_table())
+        return {
+            (each.machine.name, each.engine): (each.efficiency.value, each.efficiency.measured)
+            for each in options
+        }
+
+    of_cpu = seen()
+    assert of_cpu["edge-box", "llama.cpp"] == (0.25, True)
+    assert of_cpu["cloud-l4", "llama.cpp"] == of_cpu["cloud-l4", "vllm"] == (0.6, False)
+    of_gpu = seen("vllm", "NVIDIA L4")
+    assert of_gpu["cloud-h100", "vllm"] == (0.25, True)
+    assert of_gpu["cloud-l4", "llama.cpp"] == of_gpu["edge-box", "llama.cpp"] == (0.6, False)
+
+    scaled = Measured((Weights("Q8_0", 10**9, 5.0, memory_bytes_per_second=20e9),), 10**9)
+    assert "llama.cpp without a GPU: Q8_0 wrote 5.0 tokens a second" in basis(scaled)
+    assert "efficiency 0.25" in basis(scaled)
+    assert "for all others 0.6 is assumed" in basis(scaled)
+    assert "cannot be scaled" in basis(Measured((Weights("Q8_0", 10**9, 5.0),), 10**9))
+    assert basis(Measured((Weights("Q8_0", 10**9),), 10**9)).startswith("No tokens a second were measured")
+
+
+def test_memory_is_measured_only_where_the_engine_runs() -> None:
+    """An engine's address that is not this machine's own is another machine's."""
+    assert is_here("http://127.0.0.1:9")
+    assert not is_here("http://192.0.2.1:9")
+    assert not is_here("http://no-such-host.invalid:9")
 
 
 def test_a_peak_below_the_average_plans_for_the_average() -> None:

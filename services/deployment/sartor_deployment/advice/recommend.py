@@ -5,7 +5,8 @@ requests once, and computes 2 operations a parameter and request, so it takes
 
     step(b) = max((weights + b · cache) / bandwidth, b · 2 · parameters / operations) / efficiency
 
-A prompt is bound by operations. `efficiency` is what was reached where the model was measured, or 0.6.
+A prompt is bound by operations. `efficiency` is what was reached on such a machine, or assumed:
+see measured.py.
 """
 
 from __future__ import annotations
@@ -14,45 +15,21 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from sartor_deployment.advice.measured import Efficiency, Measured, Weights, efficiency
 from sartor_deployment.advice.price_table import CLASSES, Machine
 
 STATEMENT = (
     "A decoding step takes max((weights + b·cache) / bandwidth, b·2·parameters / operations) / efficiency"
-    " for b requests at once; a prompt 2·parameters·tokens / operations / efficiency. Efficiency is what was"
-    " measured (else 0.6). vLLM serves sixteen bits. The 95th percentile is taken as 1.3 times the time of a"
-    " request at no more than 70 % load. Machines are planned for the peak. Where a model's cache was not"
-    " measured, it is 2·√parameters bytes a token."
+    " for b requests at once; a prompt 2·parameters·tokens / operations / efficiency. Each option says"
+    " whether its efficiency was measured or is assumed. vLLM serves sixteen bits. The 95th percentile is"
+    " taken as 1.3 times the time of a request at no more than 70 % load. Machines are planned for the peak."
+    " Where a model's cache was not measured, it is 2·√parameters bytes a token."
 )
-_EFFICIENCY = 0.6
 _P95 = 1.3
 _LOAD = 0.7
 _PROCESS_GB = 1.0
 _MOST_AT_ONCE = {"vllm": 64, "llama.cpp": 8}
 _MOST_REPLICAS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """One stored form, measured."""
-
-    quantization: str
-    size_bytes: int
-    tokens_per_second: float = 0.0
-    loss_gap: float = 0.0
-    memory_bytes_per_second: float = 0.0
-    """Of the machine and at the moment where it was measured; else the model's counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What is known of the model. 0 is not known."""
-
-    weights: tuple[Weights, ...]
-    parameters: int
-    kv_bytes_per_token: float = 0.0
-    context_length: int = 2048
-    memory_bytes_per_second: float = 0.0
-    flops: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +73,7 @@ class Option:
     capacity: float
     memory_gb: float
     reasons: tuple[Reason, ...]
+    efficiency: Efficiency
     deciding: str = ""
 
 
@@ -130,20 +108,27 @@ def _forms(measured: Measured, engine: str) -> tuple[Weights, ...]:
 def _option(
     measured: Measured, required: Requirements, machine: Machine, engine: str, weights: Weights
 ) -> Option:
-    at_once, latency, capacity, memory = _best_batch(measured, required, machine, engine, weights)
+    reached = efficiency(measured, weights, machine, engine)
+    at_once, latency, capacity, memory = _best_batch(
+        measured, required, machine, _MOST_AT_ONCE[engine], weights, reached.value
+    )
     replicas = max(1, math.ceil(required.peak / (_LOAD * capacity))) if capacity else 0
     reasons = tuple(_reasons(required, machine, weights, latency, replicas, memory, at_once))
     cost = machine.price_per_month * max(replicas, 1)
     if required.budget_per_month and cost > required.budget_per_month:
         text = f"{replicas} × {machine.name} cost {cost:,.0f}, the budget is {required.budget_per_month:,.0f}"
         reasons = (*reasons, Reason("budget", text))
-    return Option(
-        machine, engine, weights, replicas, cost, latency, replicas * capacity * _LOAD, memory, reasons
-    )
+    possible = replicas * capacity * _LOAD
+    return Option(machine, engine, weights, replicas, cost, latency, possible, memory, reasons, reached)
 
 
 def _best_batch(
-    measured: Measured, required: Requirements, machine: Machine, engine: str, weights: Weights
+    measured: Measured,
+    required: Requirements,
+    machine: Machine,
+    most_at_once: int,
+    weights: Weights,
+    reached: float,
 ) -> tuple[int, float, float, float]:
     """(requests at once, p95 in ms, requests a second of one machine, GB): the most that keeps the latency.
 
@@ -151,9 +136,8 @@ def _best_batch(
     """
     cache = (measured.kv_bytes_per_token or 2 * math.sqrt(measured.parameters)) * measured.context_length
     bandwidth, operations = machine.memory_gb_per_second * 1e9, machine.tflops * 1e12
-    efficiency = _efficiency(measured, weights)
     chosen = (0, 0.0, 0.0, (weights.size_bytes + cache) / 1e9 + _PROCESS_GB)
-    for at_once in range(1, _MOST_AT_ONCE[engine] + 1):
+    for at_once in range(1, most_at_once + 1):
         memory = (weights.size_bytes + at_once * cache) / 1e9 + _PROCESS_GB
         if memory > machine.memory_gb:
             break
@@ -162,21 +146,13 @@ def _best_batch(
         )
         prompt = 2 * measured.parameters * required.prompt_tokens / operations
         # While one prompt is read the others wait: each request pays for all prompts of its company.
-        seconds = (at_once * prompt + required.answer_tokens * step) / efficiency
+        seconds = (at_once * prompt + required.answer_tokens * step) / reached
         latency = seconds * _P95 * 1000
         if at_once > 1 and required.latency_p95_ms and latency > required.latency_p95_ms:
             break
         if at_once / seconds > chosen[2]:
             chosen = (at_once, latency, at_once / seconds, memory)
     return chosen
-
-
-def _efficiency(measured: Measured, weights: Weights) -> float:
-    bandwidth = weights.memory_bytes_per_second or measured.memory_bytes_per_second
-    if not weights.tokens_per_second or not bandwidth:
-        return _EFFICIENCY
-    reached = weights.tokens_per_second * weights.size_bytes / bandwidth
-    return min(1.0, max(0.05, reached))
 
 
 def _reasons(

@@ -17,7 +17,8 @@ from sartor_platform.errors import FailedPrecondition
 
 from sartor_deployment.build.choose import reference_items
 from sartor_deployment.build.forms import Stored
-from sartor_deployment.build.variants import FAULTS, Pace, Variant, engine, measured, pace
+from sartor_deployment.build.variants import FAULTS, Variant, engine, measured
+from sartor_deployment.parity.speed import Pace, pace
 
 LEAST_SPEED = 0.9
 """An endpoint gives up at most a tenth of its answers a second for sharing its base."""

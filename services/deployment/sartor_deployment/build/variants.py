@@ -12,15 +12,14 @@ from sartor_datasets.reference_outputs import ReferenceOutput
 from sartor_platform.errors import SartorError
 
 from sartor_deployment.build.forms import Stored
-from sartor_deployment.build.memory_speed import memory_bytes_per_second
 from sartor_deployment.parity.check import measure
+from sartor_deployment.parity.speed import speed
 from sartor_deployment.resources import EngineSettings
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 from sartor_deployment.targets.engine_memory import EngineMemory, available_bytes, need
 from sartor_deployment.targets.local_llama_cpp import EngineDied, LocalEngine
 
 _LOAD_SECONDS = 300.0
-_SPEED_TOKENS = 48
 FAULTS = (EngineDied, EngineRefused, OSError, ValueError)
 """What says of one form that it does not work, and nothing of the others."""
 
@@ -61,9 +60,7 @@ def measured(task: Mapping[str, Any], name: str, stored: Stored, items: Sequence
                 loss=found.served_loss,
                 loss_gap=found.served_loss - found.reference_loss,
                 top1_agreement=found.top1_agreement,
-                tokens_per_second=pace(api, items[0]).tokens_per_second,
-                # At the same moment, so that what else the machine does slows both.
-                memory_bytes_per_second=memory_bytes_per_second(task["threads"]),
+                **asdict(speed(api, items[0], threads=task["threads"], here=True)),
             )
     except FAULTS as error:
         return replace(variant, error=str(error)[:300])
@@ -95,22 +92,6 @@ def engine(task: Mapping[str, Any], name: str, stored: Stored) -> Iterator[Engin
             yield EngineApi(address.url)
         finally:
             started.stop()
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long one request took alone, its prompt read anew, and how fast it was written."""
-
-    seconds: float
-    tokens_per_second: float
-
-
-def pace(api: EngineApi, item: ReferenceOutput, tokens: int = _SPEED_TOKENS) -> Pace:
-    """Of a request with this item's prompt and so many tokens of answer, by the engine's own clock."""
-    told = api.complete(item.prompt_token_ids, tokens=tokens, ignore_eos=True, cache_prompt=False)
-    timings = told.get("timings", {})
-    milliseconds = float(timings.get("prompt_ms", 0.0)) + float(timings.get("predicted_ms", 0.0))
-    return Pace(milliseconds / 1000, float(timings.get("predicted_per_second", 0.0)))
 
 
 def as_json(variants: Sequence[Variant]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sartor_platform.worker import Report
 from sartor_deployment.parity.classifier import check_classifier
 from sartor_deployment.parity.forced import Forced, force
 from sartor_deployment.parity.smoke import ask_smoke_prompts
+from sartor_deployment.parity.speed import served_speed
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
 
 LEAST_TOKENS = 200
@@ -36,7 +38,7 @@ LEAST_TOKENS = 200
 def check(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, Any]:
     """Measure and compare with the bounds.
 
-    Task: references (path), url, context_length, slots, max_tokens, budget_seconds, loss_margin,
+    Task: references (path), url, context_length, slots, threads, max_tokens, budget_seconds, loss_margin,
         top1_agreement, smoke_prompts.
     Returns:
         {"parity": what was measured, "smoke": the answers to the smoke prompts}.
@@ -66,8 +68,10 @@ def check(task: Mapping[str, Any], folder: Path, report: Report) -> dict[str, An
         "tokens": measured.tokens,
         "items": measured.items,
     }
-    smoke = ask_smoke_prompts(engine, task.get("smoke_prompts", ())) if parity["passed"] else []
-    return {"parity": parity, "smoke": smoke}
+    if not parity["passed"]:
+        return {"parity": parity, "smoke": []}
+    parity |= asdict(served_speed(task["url"], chosen, task["threads"]))
+    return {"parity": parity, "smoke": ask_smoke_prompts(engine, task.get("smoke_prompts", ()))}
 
 
 def choose(

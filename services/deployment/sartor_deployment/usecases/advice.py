@@ -9,8 +9,9 @@ from sartor_platform.errors import FailedPrecondition
 from sartor_platform.runtime import Runtime
 
 from sartor_deployment import store
+from sartor_deployment.advice.measured import Measured, Weights, basis
 from sartor_deployment.advice.price_table import read_price_table
-from sartor_deployment.advice.recommend import Measured, Option, Requirements, Weights, recommend
+from sartor_deployment.advice.recommend import Option, Requirements, recommend
 from sartor_deployment.resources import ENDPOINT, ModelVersion, Revision
 
 _BITS = {"F16": 16.0, "Q8_0": 8.5, "Q5_1": 6.0, "Q5_0": 5.5, "Q4_1": 5.0, "Q4_0": 4.5}
@@ -22,8 +23,8 @@ def advise(
     required: Requirements,
     price_table: str,
     measured: Measured | None,
-) -> tuple[list[Option], str]:
-    """Rank the options.
+) -> tuple[list[Option], str, str]:
+    """Rank the options. Also why none is possible, or "", and what of the figures was measured.
 
     Raises:
         InvalidArgument: BAD_PRICE_TABLE.
@@ -33,7 +34,7 @@ def advise(
     machines = read_price_table(price_table)
     if measured is None or not measured.weights:
         measured = _of_endpoint(runtime, endpoint)
-    return recommend(measured, required, machines)
+    return *recommend(measured, required, machines), basis(measured)
 
 
 def _of_endpoint(runtime: Runtime, name: str) -> Measured:
@@ -49,11 +50,7 @@ def _of_endpoint(runtime: Runtime, name: str) -> Measured:
             reason="LABELS_NOT_ADVISED",
             metadata={"name": name},
         )
-    found = _variants(live)
-    if not found:
-        gap = max(0.0, live.parity.served_loss - live.parity.reference_loss) if live.parity else 0.0
-        size = sum(each.size_bytes for each in (live.weights, live.base_weights) if each is not None)
-        found = (Weights(live.spec.quantization, size, loss_gap=gap),)
+    found = _variants(live) or (_served(live),)
     widest = max(found, key=lambda each: each.size_bytes)
     return Measured(
         found,
@@ -63,15 +60,32 @@ def _of_endpoint(runtime: Runtime, name: str) -> Measured:
     )
 
 
+def _served(live: Revision) -> Weights:
+    """The one form that was built, as its parity check measured it."""
+    size = sum(each.size_bytes for each in (live.weights, live.base_weights) if each is not None)
+    parity = live.parity
+    if parity is None:
+        return Weights(live.spec.quantization, size)
+    gap = max(0.0, parity.served_loss - parity.reference_loss)
+    speed = parity.tokens_per_second
+    return Weights(live.spec.quantization, size, speed, gap, parity.memory_bytes_per_second)
+
+
 def _variants(live: Revision) -> tuple[Weights, ...]:
-    """What was measured, one of each quantization: merged where it was, else the adapter with its base."""
+    """What was measured, one of each quantization: merged where it was, else the adapter with its base.
+
+    Tables of before have no bandwidth: there the parity check's speed counts for what is served.
+    """
     found = {}
     for each in sorted(live.variants, key=lambda each: "+" not in each["quantization"]):
         if not each["error"]:
             kind = each["quantization"].partition("+")[0]
             size = each["size_bytes"] + each.get("shared_bytes", 0)
-            speed = each.get("memory_bytes_per_second", 0.0)  # tables of before do not have it
-            found[kind] = Weights(kind, size, each["tokens_per_second"], each["loss_gap"], speed)
+            tokens, bandwidth = each["tokens_per_second"], each.get("memory_bytes_per_second", 0.0)
+            if not bandwidth and each["chosen"] and live.parity:
+                tokens = live.parity.tokens_per_second or tokens
+                bandwidth = live.parity.memory_bytes_per_second
+            found[kind] = Weights(kind, size, tokens, each["loss_gap"], bandwidth)
     return tuple(found.values())
 
 

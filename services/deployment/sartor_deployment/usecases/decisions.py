@@ -80,4 +80,5 @@ def parity_figures(parity: Parity | None) -> dict[str, float]:
         "top1_agreement": parity.top1_agreement,
         "tokens": float(parity.tokens),
         "items": float(parity.items),
+        "tokens_per_second": parity.tokens_per_second,
     }

@@ -113,6 +113,8 @@ class MeasuredModel(_message.Message):
     MEMORY_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     FLOPS_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    ACCELERATOR_FIELD_NUMBER: _builtins.int
     parameters: _builtins.int
     """Parameters."""
     kv_bytes_per_token: _builtins.int
@@ -123,6 +125,10 @@ class MeasuredModel(_message.Message):
     """Bytes a second that the measuring machine reads from memory."""
     flops: _builtins.float
     """Operations a second of the measuring machine."""
+    engine: _builtins.str
+    """llama.cpp (also where it is empty) or vllm: the engine it was measured with."""
+    accelerator: _builtins.str
+    """What computed beside the CPU where it was measured; empty: nothing did."""
     @_builtins.property
     def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredWeights]:
         """Its stored forms, measured."""
@@ -136,10 +142,12 @@ class MeasuredModel(_message.Message):
         memory_bytes_per_second: _builtins.float = ...,
         flops: _builtins.float = ...,
         weights: _abc.Iterable[Global___MeasuredWeights] | None = ...,
+        engine: _builtins.str = ...,
+        accelerator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_length", b"context_length", "flops", b"flops", "kv_bytes_per_token", b"kv_bytes_per_token", "memory_bytes_per_second", b"memory_bytes_per_second", "parameters", b"parameters", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "context_length", b"context_length", "engine", b"engine", "flops", b"flops", "kv_bytes_per_token", b"kv_bytes_per_token", "memory_bytes_per_second", b"memory_bytes_per_second", "parameters", b"parameters", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,6 +205,8 @@ class TargetOption(_message.Message):
     DECIDING_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     ACCELERATOR_FIELD_NUMBER: _builtins.int
+    EFFICIENCY_FIELD_NUMBER: _builtins.int
+    EFFICIENCY_MEASURED_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """cloud, onprem or edge."""
     machine: _builtins.str
@@ -219,6 +229,10 @@ class TargetOption(_message.Message):
     """The requirement that decides: the one with least room."""
     accelerator: _builtins.str
     """What computes beside the CPU of each machine; empty where nothing does."""
+    efficiency: _builtins.float
+    """Share of the machine's bandwidth and operations that the engine is taken to reach."""
+    efficiency_measured: _builtins.bool
+    """Whether that share was measured with this engine on this kind of machine (with or without a GPU); else assumed."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why it is impossible; empty where it is possible."""
@@ -238,10 +252,12 @@ class TargetOption(_message.Message):
         deciding: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         accelerator: _builtins.str = ...,
+        efficiency: _builtins.float = ...,
+        efficiency_measured: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "capacity_requests_per_second", b"capacity_requests_per_second", "cost_per_month", b"cost_per_month", "deciding", b"deciding", "engine", b"engine", "latency_p95_ms", b"latency_p95_ms", "machine", b"machine", "memory_gb", b"memory_gb", "quantization", b"quantization", "reasons", b"reasons", "replicas", b"replicas", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "capacity_requests_per_second", b"capacity_requests_per_second", "cost_per_month", b"cost_per_month", "deciding", b"deciding", "efficiency", b"efficiency", "efficiency_measured", b"efficiency_measured", "engine", b"engine", "latency_p95_ms", b"latency_p95_ms", "machine", b"machine", "memory_gb", b"memory_gb", "quantization", b"quantization", "reasons", b"reasons", "replicas", b"replicas", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -601,12 +601,15 @@ class RecommendTargetResponse(_message.Message):
     IMPOSSIBLE_FIELD_NUMBER: _builtins.int
     MODEL_STATEMENT_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
     impossible: _builtins.str
     """Empty where an option is possible; else why none is."""
     model_statement: _builtins.str
     """How figures were scaled to other hardware."""
     currency: _builtins.str
     """Currency of the price table, as "EUR"; empty where it names none."""
+    basis: _builtins.str
+    """What was measured, which options it stands for, and what is assumed for the others."""
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[_advice_pb2.TargetOption]:
         """Best first; those that are impossible last, each with its reasons."""
@@ -618,10 +621,11 @@ class RecommendTargetResponse(_message.Message):
         impossible: _builtins.str = ...,
         model_statement: _builtins.str = ...,
         currency: _builtins.str = ...,
+        basis: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "impossible", b"impossible", "model_statement", b"model_statement", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "currency", b"currency", "impossible", b"impossible", "model_statement", b"model_statement", "options", b"options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -878,6 +878,8 @@ class ParityResult(_message.Message):
     TOP1_AGREEMENT_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     passed: _builtins.bool
     """Whether it is inside the bounds."""
     reference_loss: _builtins.float
@@ -890,6 +892,10 @@ class ParityResult(_message.Message):
     """Answer tokens checked."""
     items: _builtins.int
     """Items checked."""
+    tokens_per_second: _builtins.float
+    """Tokens that the served engine generates a second, one request alone; 0: not measured."""
+    memory_bytes_per_second: _builtins.float
+    """Bytes a second that the engine's machine read from memory then; 0: the engine was on another machine than the check."""
     def __init__(
         self,
         *,
@@ -899,10 +905,12 @@ class ParityResult(_message.Message):
         top1_agreement: _builtins.float = ...,
         tokens: _builtins.int = ...,
         items: _builtins.int = ...,
+        tokens_per_second: _builtins.float = ...,
+        memory_bytes_per_second: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "passed", b"passed", "reference_loss", b"reference_loss", "served_loss", b"served_loss", "tokens", b"tokens", "top1_agreement", b"top1_agreement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "memory_bytes_per_second", b"memory_bytes_per_second", "passed", b"passed", "reference_loss", b"reference_loss", "served_loss", b"served_loss", "tokens", b"tokens", "tokens_per_second", b"tokens_per_second", "top1_agreement", b"top1_agreement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
