@@ -32,7 +32,10 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a device last said of itself (report.py), and when it was heard, by the operator's clock."""
+    """What a device last said of itself (report.py), and when it was heard, by the owner's clock.
+
+    `name`: what the owner's list calls it.
+    """
 
     device: str
     asked: str
@@ -48,6 +51,7 @@ class Report:
     check: dict[str, Any] | None
     unhealthy: str
     heard: float
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,12 @@ def as_text(
         numbers = (str(len(devices)), *(str(count[each]) for each in Standing))
         rows.append((ring.name, f"{ring.share:g} %", _revision(ring), _when(ring.since), *numbers))
         details += [
-            (each.device, ring.name, _runs(each), state.value, _when(each.heard), _why(each, state))
+            (_named(each), ring.name, _runs(each), state.value, _when(each.heard), _why(each, state))
             for each in devices
             if (state := standing(each, ring, now, silent_seconds)) is not Standing.UPDATED or each.unhealthy
         ]
     details += [
-        (each.device, f"{each.asked}?", _runs(each), "no such ring", _when(each.heard), each.message)
+        (_named(each), f"{each.asked}?", _runs(each), "no such ring", _when(each.heard), each.message)
         for each in reports
         if each.device not in placed
     ]
@@ -90,6 +90,10 @@ def rings_text(rings: Rings) -> str:
         (each.name, f"{each.share:g} %", _revision(each), _when(each.since), each.why) for each in rings.rings
     ]
     return _table(rows)
+
+
+def _named(report: Report) -> str:
+    return f"{report.device} {report.name}".strip()
 
 
 def _why(report: Report, state: Standing) -> str:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sartor_edge.channel import publish
@@ -85,6 +86,8 @@ def promote(given: argparse.Namespace) -> int:
 
 def fleet(given: argparse.Namespace) -> int:
     """What devices reported, ring by ring."""
+    if not given.channel.is_dir():
+        raise BadRings(f"{given.channel} is no channel: name the folder that `publish` writes")
     found = Staging(given.channel, Path(), given.public).read_or_first()
     reports, faults, missing = _reports(given)
     show = as_json if given.json else as_text
@@ -99,11 +102,13 @@ def _reports(given: argparse.Namespace) -> tuple[list[Report], list[str], list[s
     if given.devices is None:
         return reports, faults, []
     lines = given.devices.read_text(encoding="utf-8").splitlines()
-    expected = {line.split()[0] for line in lines if line.strip() and not line.startswith("#")}
+    words = [line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("#")]
+    expected = {each[0]: each[1].strip() if len(each) > 1 else "" for each in words}
     strangers = [each.device for each in reports if each.device not in expected]
     faults += [f"{each}: not in {given.devices}" for each in strangers]
-    known = [each for each in reports if each.device in expected]
-    return known, faults, unheard(known, expected)
+    known = [replace(each, name=expected[each.device]) for each in reports if each.device in expected]
+    missing = [f"{each} {expected[each]}".strip() for each in unheard(known, expected)]
+    return known, faults, missing
 
 
 def _waiting(found: Rings) -> list[Ring]:

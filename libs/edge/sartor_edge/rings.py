@@ -111,11 +111,12 @@ class Rings:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the channel has for one device. Edition 0: it has no rings."""
+    """What the channel has for one device. Edition 0: it has no rings. `recalled`: what nobody gets again."""
 
     head: Head | None
     ring: str = ""
     edition: int = 0
+    recalled: tuple[Head, ...] = ()
 
 
 def read_rings(data: bytes, public_key: Path) -> Rings:
@@ -156,7 +157,7 @@ def offered(channel: Downloads, public_key: Path, device: Callable[[], str], ask
     if rings.edition < seen:
         raise NoNetwork(f"the channel shows rings of edition {rings.edition}; {seen} was seen here already")
     ring = rings.of(device(), asked)
-    return Offer(ring.head, ring.name, rings.edition)
+    return Offer(ring.head, ring.name, rings.edition, rings.recalled)
 
 
 def _ring(value: Mapping[str, Any]) -> Ring:

@@ -113,7 +113,7 @@ class Device:
             if folder.parent.name == "incoming":
                 shutil.rmtree(folder)
             return replace(fault, message=f"{fault.message}; the revision before serves on")
-        self._swap(folder, head)
+        self._swap(folder, head, keep_before=self._runs() not in offer.recalled)
         state.sequence, state.damaged = max(head.sequence, state.sequence), ""
         state.taken = head.manifest_sha256
         state.failed.pop(head.manifest_sha256, None)
@@ -226,7 +226,7 @@ class Device:
         sync_folder(folder)
         return folder
 
-    def _swap(self, folder: Path, head: Head) -> None:
+    def _swap(self, folder: Path, head: Head, *, keep_before: bool) -> None:
         target = self.home / "revisions" / head.revision
         target.parent.mkdir(exist_ok=True)
         before = self.current
@@ -235,9 +235,11 @@ class Device:
                 shutil.rmtree(target)
             os.replace(folder, target)
             sync_folder(target.parent)  # before the link names it
-        if before is not None and before != target.resolve():
+        if before is not None and before != target.resolve() and keep_before:
             self._link("previous", before)
         self._link("current", target)
+        if not keep_before:  # what was called back is nothing to go back to
+            (self.home / "previous").unlink(missing_ok=True)
         kept = {self.current, self._linked("previous")}
         for old in target.parent.iterdir():
             if old.resolve() not in kept:

@@ -208,6 +208,7 @@ def test_a_bad_bundle_never_leaves_the_first_ring_and_a_good_one_reaches_all(
     assert fleet.gate("devices=1") == (0, "CURRENT nothing waits to be promoted")
     Web.fetched.clear()
     assert fleet.update(0)[0].startswith("UPDATED r1")
+    assert fleet.run("back", "--home", fleet.homes[0])[0] == 1  # what was called back is not gone back to
     assert not any("weights" in each for each in Web.fetched)  # it was still there
     assert fleet.served() == ["r1"] * 12
     assert fleet.own("publish", "--bundle", fleet.folder / "bundle-2")[0] == 1
@@ -262,6 +263,26 @@ def test_what_happened_offline_is_reported_later(fleet: Fleet) -> None:
     ]
     assert value["check"] == {"agreed": 1, "probes": 1}
     assert value["runs"]["revision"] == "r1"
+
+
+def test_only_devices_on_the_owners_list_count(fleet: Fleet) -> None:
+    """Who can write reports could invent devices; the list says which there are, and how they are called."""
+    fleet.publish(1)
+    fleet.own("rings", "--set", "canary=0")
+    fleet.publish(2)
+    fleet.update(0, 1)
+    report = ["--home", fleet.homes[2], "--reports", fleet.reports, "--ring", "canary"]
+    said = fleet.run("report", *report)[1]
+    ids = [path.stem for path in fleet.reports.iterdir() if path.stem not in said]
+    listed = fleet.folder / "devices.txt"
+    listed.write_text(f"# shops\n{ids[0]} Berlin\n{ids[1]}\nffff Hamburg\n")
+    arguments = ["--channel", fleet.channel, "--reports", fleet.reports, "--devices", listed]
+    status, seen = fleet.run("fleet", *arguments)
+    assert status == 0
+    assert "ffff Hamburg" in seen
+    assert f"not counted: {said.split()[-1]}: not in" in seen
+    assert fleet.gate("devices=3", "--devices", str(listed))[0] == 2
+    assert fleet.gate("devices=2", "share=100%", "--devices", str(listed))[0] == 0
 
 
 def test_a_device_whose_service_does_not_answer_is_not_healthy(fleet: Fleet) -> None:
