@@ -13,6 +13,7 @@ from sartor_edge.bundle import BadBundle, verify_bundle
 from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.engine import NoEngine
 from sartor_edge.feedback import FeedbackBuffer
+from sartor_edge.identity import device_id
 from sartor_edge.outcome import Outcome
 from sartor_edge.report import TRYING, Journal, ask_serving, send
 from sartor_edge.rings import BadRings
@@ -74,7 +75,9 @@ def _update(given: argparse.Namespace) -> int:
 
 def _report(given: argparse.Namespace) -> int:
     device = Device(given.home, "", given.public, ring=given.ring)
-    return 2 if _send(given, device, Journal(given.home)) else 0
+    if _send(given, device, Journal(given.home)):
+        return 2
+    return _say(Outcome("REPORTED", "", f"as device {device_id(given.home)}"))
 
 
 def _send(given: argparse.Namespace, device: Device, journal: Journal, *, fresh: bool = False) -> str:
@@ -167,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     made["fleet"].add_argument("--json", action="store_true")
     made["fleet"].add_argument("--silent-seconds", type=float, default=_DAY_SECONDS)
     for name in ("fleet", "promote"):
-        made[name].add_argument("--devices", type=Path, help="ids that count, one a line; others do not")
+        made[name].add_argument("--devices", type=Path, help="ids that count, one a line, each with a name")
     made["feedback"].add_argument("--gateway", required=True)
     made["feedback"].add_argument("--api-key", default=os.environ.get("SARTOR_API_KEY", ""))
     return parser
