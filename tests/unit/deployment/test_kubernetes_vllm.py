@@ -103,6 +103,23 @@ def test_full_weights_stand_instead_of_the_bases() -> None:
     ]
 
 
+def test_a_pod_of_another_revision_never_meets_these_files() -> None:
+    """Their list has a name of their own that its pods refer to, and nobody can change it."""
+    other = [ADAPTER[0], replace(ADAPTER[1], sha256="d" * 64)]
+    later = replace(SERVED, revision="r4", context_length=512)
+    names = []
+    for served in (SERVED, replace(SERVED, version=other), later):
+        found = loaded(served)
+        volumes = found["deployment"]["spec"]["template"]["spec"]["volumes"]
+        (fetched,) = [each["configMap"]["name"] for each in volumes if "configMap" in each]
+        assert found["files"]["metadata"]["name"] == fetched
+        assert found["files"]["immutable"]
+        names.append(fetched)
+    assert names[0].startswith("desk-support-files-")
+    assert names[0] != names[1]
+    assert names[0] == names[2]  # the same files
+
+
 def test_clients_and_prometheus_reach_it_by_a_label() -> None:
     """The network policy names it, and the README says who needs it."""
     (rule,) = loaded()["network"]["spec"]["ingress"]

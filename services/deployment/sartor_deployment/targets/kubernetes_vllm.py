@@ -8,6 +8,7 @@ manifests says.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,12 @@ class Served:
         """Whether the version is a LoRA adapter."""
         return any(file.path == "adapter_config.json" for file in self.version)
 
+    @property
+    def files_name(self) -> str:
+        """Of the list of its files; other files, another name: each pod fetches what it was made for."""
+        told = "\n".join(f"{folder}/{file.path} {file.uri} {file.sha256}" for folder, file in self.placed())
+        return f"{self.name}-files-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+
     def placed(self) -> list[tuple[str, ObjectFile]]:
         """(folder, file): an adapter beside its base; full weights instead of the base's own."""
         if self.is_adapter:
@@ -124,7 +131,9 @@ def _files(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {**_meta(served, target), "name": f"{served.name}-files"},
+        "metadata": {**_meta(served, target), "name": served.files_name},
+        # A pod of the revision before that starts anew during a rollout finds its own files here, not these.
+        "immutable": True,
         "data": {"fetch.sh": "\n".join(fetch) + "\n", "sha256sums": sums},
     }
 
@@ -206,7 +215,7 @@ def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
         "containers": [main],
         "volumes": [
             {"name": "models", "emptyDir": {"sizeLimit": target.storage or _volume(served)}},
-            {"name": "fetch", "configMap": {"name": f"{served.name}-files"}},
+            {"name": "fetch", "configMap": {"name": served.files_name}},
             {"name": "tmp", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},
         ],
@@ -315,6 +324,9 @@ Revision `{served.revision}`. Written by Sartor; change the endpoint, not these 
 4. The label `{_CLIENT}: "true"` on the pods that may ask this model, and on those of Prometheus that scrape
    it: the network policy keeps all others away, and without its metrics nothing scales.
 5. `kubectl apply -k .`, or commit this folder where your GitOps controller looks.
+
+Each set of files has a ConfigMap of its own, `{served.name}-files-…`. Those of earlier revisions may go
+once no pod of theirs runs any more; until then a pod that starts anew, or a rollback, needs them.
 
 Clients ask `http://{served.name}.{target.namespace}/v1` for the model `{served.name}`.
 """
