@@ -9,6 +9,7 @@ from sartor_platform.database import Database, is_transient
 from sartor_platform.names import new_id
 
 from sartor_deployment import store
+from sartor_deployment.gateway.device_answers import DeviceAnswer, keep_device_answer, parse_device_answer
 from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.sample import masked, storable
 from sartor_deployment.store import FeedbackRow
@@ -19,22 +20,26 @@ _MOST_CHARACTERS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """About one answer. `request` is the answer's `id`, or its header `x-request-id`."""
+    """About one answer. `request` is the answer's `id`, or its header `x-request-id`.
+
+    `device`: of an answer that a device gave by itself, which the gateway never saw.
+    """
 
     id: str
     request: str
     score: float | None
     correction: str | None
     comment: str | None
+    device: DeviceAnswer | None = None
 
 
 def parse_feedback(value: dict[str, Any]) -> Feedback:
-    """From the body of POST /v1/feedback: {"request_id", "thumbs" or "score", "correction", "comment", "id"}.
+    """From POST /v1/feedback: {"request_id", "thumbs" or "score", "correction", "comment", "id", "device"}.
 
     Raises:
         ApiError: 400, with what is wrong.
     """
-    known = {"id", "request_id", "thumbs", "score", "correction", "comment"}
+    known = {"id", "request_id", "thumbs", "score", "correction", "comment", "device"}
     unknown = sorted(set(value) - known)
     if unknown:
         raise ApiError(
@@ -62,7 +67,15 @@ def parse_feedback(value: dict[str, Any]) -> Feedback:
         raise ApiError(
             400, "say something: thumbs, score, correction or comment", "missing_required_parameter"
         )
-    return Feedback(_text(value, "id") or f"fb-{new_id()}", request, score, correction, comment)
+    device = value.get("device")
+    return Feedback(
+        id=_text(value, "id") or f"fb-{new_id()}",
+        request=request,
+        score=score,
+        correction=correction,
+        comment=comment,
+        device=None if device is None else parse_device_answer(device),
+    )
 
 
 def _text(value: dict[str, Any], name: str) -> str | None:
@@ -89,11 +102,14 @@ class FeedbackTable:
         """Keep it; returns the revision it is about.
 
         Raises:
-            ApiError: 404 ANSWER_NOT_FOUND, 409 the id is taken, 503 while the database is away.
+            ApiError: 404 answer_not_found or revision_not_found, 409 the id is taken, 503 while the database
+                is away.
         """
         try:
             with self._database.transaction() as tx:
                 found = store.request_of(tx.connection, given.request, project)
+                if given.device is not None and (found is None or found.on_device):
+                    found = keep_device_answer(tx, given.request, given.device, project)
                 if found is None:
                     raise ApiError(
                         404,
@@ -102,15 +118,15 @@ class FeedbackTable:
                         "answer_not_found",
                         "request_id",
                     )
-                request, endpoint, revision = found
                 row = FeedbackRow(
                     id=given.id,
-                    request=request,
-                    endpoint=endpoint,
-                    revision=revision,
+                    request=found.id,
+                    endpoint=found.endpoint,
+                    revision=found.revision,
                     score=given.score,
                     correction=masked(given.correction) if given.correction else None,
                     comment=masked(given.comment) if given.comment else None,
+                    on_device=found.on_device,
                 )
                 if not store.insert_feedback(tx, row):
                     raise ApiError(
@@ -127,4 +143,4 @@ class FeedbackTable:
             raise ApiError(
                 503, "feedback cannot be kept now; send it again", "database_away", retry_after_seconds=5
             ) from error
-        return revision
+        return found.revision

@@ -75,11 +75,13 @@ from sartor_deployment.store.reevaluations import (
 )
 from sartor_deployment.store.requests import (
     FeedbackRow,
+    KnownRequest,
     RequestRow,
     Traffic,
     forget_old_requests,
     insert_feedback,
     insert_requests,
+    put_device_answer,
     request_of,
     traffic,
 )
@@ -106,6 +108,7 @@ __all__ = [
     "DriftWindow",
     "EngineRow",
     "FeedbackRow",
+    "KnownRequest",
     "LoopRow",
     "Reevaluation",
     "RequestRow",
@@ -162,6 +165,7 @@ __all__ = [
     "put_approval",
     "put_base_model",
     "put_curation",
+    "put_device_answer",
     "put_endpoint",
     "put_engine",
     "put_model_version",

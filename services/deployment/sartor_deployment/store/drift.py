@@ -21,6 +21,7 @@ _TABLE = table("drift_windows", *(column(name) for name in _COLUMNS))
 _SAMPLED = (
     "SELECT id, create_time, question, answer FROM gateway_requests"
     " WHERE revision = :revision AND question IS NOT NULL AND create_time >= :since"
+    " AND NOT on_device"  # known only where somebody corrected it: no sample of what users ask
 )
 
 
@@ -74,10 +75,11 @@ def samples_after(
 def scores(
     connection: Connection, revision: str, since: datetime, until: datetime, count: int = 100_000
 ) -> list[float]:
-    """Users' scores of a revision's answers, given in that span; the first `count`."""
+    """Users' scores of the gateway's answers of a revision, given in that span; the first `count`."""
     query = text(
         "SELECT score FROM feedback WHERE revision = :revision AND score IS NOT NULL"
-        " AND create_time >= :since AND create_time < :until ORDER BY create_time, id LIMIT :count"
+        " AND NOT on_device AND create_time >= :since AND create_time < :until"
+        " ORDER BY create_time, id LIMIT :count"
     )
     span = {"revision": revision, "since": since, "until": until, "count": count}
     return [float(row.score) for row in connection.execute(query, span)]

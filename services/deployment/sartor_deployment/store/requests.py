@@ -1,4 +1,4 @@
-"""What gateways saw of requests, and what users said of the answers."""
+"""What gateways saw of requests, and what users said of the answers; devices' answers are marked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sartor_platform.transaction import Transaction
 from sqlalchemy import Connection, text
 
 _SPAN = """ WHERE create_time >= :since AND create_time < :until AND (:endpoint = '' OR endpoint = :endpoint)
- AND (:revision = '' OR revision = :revision) GROUP BY revision"""
+ AND (:revision = '' OR revision = :revision) AND (:devices OR NOT on_device) GROUP BY revision"""
 _REQUESTS = text(
     """SELECT revision, count(*) AS requests, count(*) FILTER (WHERE failed) AS errors,
  coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY total_ms), 0) AS p50,
@@ -29,7 +29,10 @@ _SCORES = text(
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """One request. `question` (JSON) and `answer` are there only where it was sampled, and masked."""
+    """One request. `question` (JSON) and `answer` are there only where it was sampled, and masked.
+
+    `on_device`: a device answered it; it is there for what was said of it, and counts in no figure.
+    """
 
     id: str
     answer_id: str
@@ -46,6 +49,7 @@ class RequestRow:
     answer: str | None
     agreement: float | None = None
     """Of an answer in the shadow with the one that the user got, 0 to 1."""
+    on_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,17 @@ class FeedbackRow:
     score: float | None
     correction: str | None
     comment: str | None
+    on_device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRequest:
+    """A request that feedback may be about."""
+
+    id: str
+    endpoint: str
+    revision: str
+    on_device: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +114,35 @@ def insert_requests(tx: Transaction, rows: Sequence[RequestRow]) -> None:
     )
 
 
-def request_of(connection: Connection, id_: str, project: str = "") -> tuple[str, str, str] | None:
-    """(request, endpoint, revision) of a request's or an answer's id; of one project where that is given."""
+def put_device_answer(tx: Transaction, row: RequestRow) -> None:
+    """Add an answer that a device gave; one that is there already gets the text that it lacked."""
+    tx.connection.execute(
+        text(
+            "INSERT INTO gateway_requests AS known (id, answer_id, endpoint, revision, api_key, status,"
+            " failed, first_byte_ms, total_ms, prompt_tokens, completion_tokens, question, answer, on_device)"
+            " VALUES (:id, :answer_id, :endpoint, :revision, :api_key, :status, :failed, :first_byte_ms,"
+            " :total_ms, :prompt_tokens, :completion_tokens, cast(:question AS jsonb), :answer, true)"
+            " ON CONFLICT (id) DO UPDATE SET question = coalesce(known.question, excluded.question),"
+            " answer = coalesce(known.answer, excluded.answer) WHERE known.on_device"
+        ),
+        asdict(row),
+    )
+
+
+def request_of(connection: Connection, id_: str, project: str = "") -> KnownRequest | None:
+    """The request with this id, or with this answer's; of one project where that is given.
+
+    What the gateway answered itself comes before what is known of a device's answer.
+    """
     row = connection.execute(
         text(
-            "SELECT id, endpoint, revision FROM gateway_requests WHERE (id = :id OR answer_id = :id)"
-            " AND endpoint LIKE :prefix ORDER BY create_time DESC LIMIT 1"
+            "SELECT id, endpoint, revision, on_device FROM gateway_requests"
+            " WHERE (id = :id OR answer_id = :id) AND endpoint LIKE :prefix"
+            " ORDER BY on_device, create_time DESC LIMIT 1"
         ),
         {"id": id_, "prefix": f"{project}/%" if project else "%"},
     ).one_or_none()
-    return None if row is None else (row.id, row.endpoint, row.revision)
+    return None if row is None else KnownRequest(row.id, row.endpoint, row.revision, row.on_device)
 
 
 def insert_feedback(tx: Transaction, row: FeedbackRow) -> bool:
@@ -119,8 +153,9 @@ def insert_feedback(tx: Transaction, row: FeedbackRow) -> bool:
     """
     tx.connection.execute(
         text(
-            "INSERT INTO feedback (id, request, endpoint, revision, score, correction, comment) VALUES"
-            " (:id, :request, :endpoint, :revision, :score, :correction, :comment) ON CONFLICT DO NOTHING"
+            "INSERT INTO feedback (id, request, endpoint, revision, score, correction, comment, on_device)"
+            " VALUES (:id, :request, :endpoint, :revision, :score, :correction, :comment, :on_device)"
+            " ON CONFLICT DO NOTHING"
         ),
         asdict(row),
     )
@@ -129,12 +164,23 @@ def insert_feedback(tx: Transaction, row: FeedbackRow) -> bool:
 
 
 def traffic(
-    connection: Connection, since: datetime, until: datetime, *, endpoint: str = "", revision: str = ""
+    connection: Connection,
+    since: datetime,
+    until: datetime,
+    *,
+    endpoint: str = "",
+    revision: str = "",
+    devices: bool = False,
 ) -> dict[str, Traffic]:
-    """What was seen of each revision of an endpoint (or of one revision) from `since` to before `until`."""
+    """What was seen of each revision of an endpoint (or of one revision) from `since` to before `until`.
+
+    Args:
+        devices: with what was said of devices' answers; their requests never count.
+    """
     span = {"since": since, "until": until, "endpoint": endpoint, "revision": revision}
-    requests = connection.execute(_REQUESTS, span).all()
-    feedback = {row.revision: (int(row.scores), float(row.mean)) for row in connection.execute(_SCORES, span)}
+    requests = connection.execute(_REQUESTS, {**span, "devices": False}).all()
+    scores = connection.execute(_SCORES, {**span, "devices": devices})
+    feedback = {row.revision: (int(row.scores), float(row.mean)) for row in scores}
     found = {
         row.revision: Traffic(
             row.revision, row.requests, row.errors, row.p50, row.p95, row.first, row.prompt, row.completion,
