@@ -1,4 +1,4 @@
-"""One engine: llama.cpp's own HTTP server for one GGUF file, in a process of its own (`python -m …engine`).
+"""One engine: llama.cpp's own HTTP server for one GGUF file, and an adapter on top (`python -m …engine`).
 
 It says where it listens in one JSON line on standard output, `{"host": …, "port": …}`, then answers until it
 is told to end or its parent dies. Imports nothing of Sartor's, to start fast and stay small.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,15 @@ from sartor.deployment.v1 import advice_pb2, endpoint_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor_cli.edge_bundle import write_bundle
 from sartor_cli.faults import CommandFailed
+from sartor_datasets.manifests import ObjectReference
 from sartor_datasets.reference_outputs import write_reference_outputs
+from sartor_deployment import store
 from sartor_deployment.build.choose_form import decide, side_by_side
 from sartor_deployment.build.forms import Merged, OnSharedBase
 from sartor_deployment.build.weights import build
 from sartor_deployment.resources import EngineSettings
 from sartor_deployment.targets.engine_memory import need
+from sartor_platform.database import Database
 
 from tests.integration.deployment.conftest import (
     ENDPOINT,
@@ -123,6 +127,29 @@ def test_two_endpoints_share_one_file_in_the_store_on_disk_and_in_memory(
     assert len(engines) == 3
     inodes = [inode for each in engines for inode in each]
     assert sorted(inodes.count(inode) for inode in set(inodes)) == [1, 2]  # merged alone, the base twice
+
+
+def test_of_two_builds_at_once_the_first_one_s_file_is_everyone_s(deployment: Deployment) -> None:
+    """The second waits for the first and takes its file; a file that is lost is forgotten, no other."""
+    database = Database(deployment.environment["SARTOR_DATABASE_URL"], "deployment")
+    files = [ObjectReference(f"s3://b/{number}", str(number) * 64, number) for number in (1, 2)]
+    with ThreadPoolExecutor(1) as pool, database.transaction() as first:
+        assert store.keep_shared_base(first, "source", "Q8_0", files[0]) == files[0]
+
+        def second() -> ObjectReference:
+            with database.transaction() as tx:
+                return store.keep_shared_base(tx, "source", "Q8_0", files[1])
+
+        late = pool.submit(second)
+        with pytest.raises(TimeoutError):
+            late.result(0.2)  # it cannot know yet
+        first.connection.commit()
+        assert late.result(20) == files[0]
+    with database.transaction() as tx:
+        store.forget_shared_base(tx, "source", files[1])
+        assert store.shared_bases(tx.connection, "source") == {"Q8_0": files[0]}
+        store.forget_shared_base(tx, "source", files[0])
+        assert store.shared_bases(tx.connection, "source") == {}
 
 
 def test_advice_counts_an_adapter_with_its_base(
