@@ -103,16 +103,16 @@ class Fleet:
             said[number] = text
         return said
 
-    def publish(self, sequence: int, garbled_on: str = "nowhere") -> str:
+    def publish(self, sequence: int, *arguments: str, garbled_on: str = "nowhere", revision: str = "") -> str:
         """A bundle that answers wrongly on some devices; what publishing it said."""
         template = b"{{ messages }}"
         head = b"GGUF tokenizer.chat_template" + struct.pack("<IQ", 8, len(template)) + template + b"\n"
         weights = self.folder / f"weights-{sequence}.gguf"
         weights.write_bytes(head + json.dumps({"answer": "42", "garbled_on": garbled_on}).encode())
-        settings = BundleSettings(f"r{sequence}", f"v{sequence}", sequence, "support")
+        settings = BundleSettings(revision or f"r{sequence}", f"v{sequence}", sequence, "support")
         bundle = self.folder / f"bundle-{sequence}"
         make_bundle(bundle, weights, settings, [Probe("What?", "42")], self.private)
-        return self.own("publish", "--bundle", bundle)[1]
+        return self.own("publish", "--bundle", bundle, *arguments)[1]
 
     def served(self) -> list[str]:
         """What each device serves."""
@@ -240,6 +240,24 @@ def test_a_bad_bundle_never_leaves_the_first_ring_and_a_good_one_reaches_all(
     fill(False)
     assert fleet.update(6)[6].startswith("UPDATED r3")
     assert fleet.counted() == {"canary": (3, 0, 0, 0), "early": (4, 0, 0, 0), "all": (5, 0, 0, 0)}
+
+
+def test_sequences_only_rise_and_a_haste_reaches_all_rings_at_once(fleet: Fleet) -> None:
+    """The same revision bundled anew lies beside the first, which somebody may be fetching."""
+    fleet.publish(3)
+    fleet.own("rings", "--set", "canary=0", "early=0")
+    assert "--sequence 4" in fleet.publish(2)
+    assert fleet.publish(4, revision="r3") == "PUBLISHED r3.s4 ring canary"
+    assert sorted(path.name for path in (fleet.channel / "revisions").iterdir()) == ["r3", "r3.s4"]
+    fleet.update(0, 3)
+    assert fleet.served()[:4] == ["r3.s4", "", "", "r3"]
+    assert fleet.publish(5, "--ring", "all") == "PUBLISHED r5 ring all"
+    assert fleet.gate("devices=1") == (0, "CURRENT nothing waits to be promoted")
+    fleet.update(0, 3, 7)
+    assert [fleet.served()[each] for each in (0, 3, 7)] == ["r5"] * 3
+    assert "there is no" not in fleet.run("back", "--home", fleet.homes[3])[1]
+    assert fleet.update(3)[3].startswith("CURRENT r5")  # who goes back by hand stays there
+    assert fleet.counted()["early"] == (0, 0, 1, 0)
 
 
 def test_what_happened_offline_is_reported_later(fleet: Fleet) -> None:
