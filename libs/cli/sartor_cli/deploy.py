@@ -16,7 +16,8 @@ from sartor_cli.advice import data_class, show_advice
 from sartor_cli.client import Sartor
 from sartor_cli.kind import C
 from sartor_cli.kinds_of_models import parity_text
-from sartor_cli.options import DataDir, Output, Project
+from sartor_cli.manifests import manifests
+from sartor_cli.options import DataDir, FeedbackText, Output, Project
 from sartor_cli.output import Format, age, console, heading, last, plain, print_data, print_detail, table
 from sartor_cli.projects import choose_project
 from sartor_cli.words import revision_word, styled
@@ -30,6 +31,7 @@ Examples:
   sartor deploy advise support --latency-p95-ms 2000 --data own-machines
 """
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
+app.command()(manifests)
 Name = Annotated[str, typer.Argument(help="An endpoint as `sartor get endpoints` names it.")]
 _DECISIONS_SHOWN = 15
 _WINDOWS = 5
@@ -289,6 +291,7 @@ def bundle(
         int,
         typer.Option(min=0, help="Above what devices have; else the revision's number.", show_default=False),
     ] = 0,
+    feedback_text: FeedbackText = None,
     project: Project = "",
     data_dir: DataDir = Path(".sartor"),
 ) -> None:
@@ -303,47 +306,8 @@ def bundle(
 
     with Sartor.local(data_dir) as sartor:
         name = f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}"
-        manifest = write_bundle(sartor, name, key, out, sequence)
+        manifest = write_bundle(sartor, name, key, out, sequence, feedback_text)
     size = manifest.size_bytes / 1e6
     console.print(
         f"{last(manifest.settings.revision)} is in {out}: {size:,.1f} MB, signed. Start it: {out}/start.sh"
     )
-
-
-@app.command()
-def manifests(
-    endpoint: Name,
-    out: Annotated[Path, typer.Option(help="The new folder.")],
-    namespace: Annotated[str, typer.Option(help="Where it is to run.")] = "sartor-models",
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of a replica.")] = 1,
-    max_replicas: Annotated[int, typer.Option(min=1, help="Most replicas.")] = 4,
-    s3_endpoint: Annotated[str, typer.Option(help="The object store as the cluster reaches it.")] = "",
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Apply them too, where the service has the right to.")
-    ] = False,
-    project: Project = "",
-    data_dir: DataDir = Path(".sartor"),
-) -> None:
-    """Write the live revision out for vLLM on Kubernetes: to apply, or to commit for GitOps.
-
-    \b
-    Examples:
-      sartor deploy manifests support --out clusters/prod/support && git add clusters
-    """
-    with Sartor.local(data_dir) as sartor:
-        request = api.RenderTargetRequest(
-            name=f"{choose_project(sartor, project)}/endpoints/{last(endpoint)}",
-            namespace=namespace,
-            gpus=gpus,
-            max_replicas=max_replicas,
-            s3_endpoint=s3_endpoint,
-            apply=apply,
-        )
-        found = sartor.ask(sartor.deployment.RenderTarget, request)
-    out.mkdir(parents=True, exist_ok=True)
-    for each in found.files:
-        (out / Path(each.name).name).write_text(each.content, encoding="utf-8")
-    for name in found.applied:
-        console.print(f"applied {name}")
-    how = "they are applied" if found.applied else f"read its README.md, then: kubectl apply -k {out}"
-    console.print(f"{len(found.files)} files are in {out}; {how}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sartor_edge.feedback_rule import Text
 
 from sartor_cli.output import Format
 
@@ -17,5 +18,12 @@ Project = Annotated[
     str,
     typer.Option(
         "--project", "-p", envvar="SARTOR_PROJECT", help="The project; may be left out if there is only one."
+    ),
+]
+FeedbackText = Annotated[
+    Text | None,
+    typer.Option(
+        help="When question and answer go along with devices' feedback; else with corrections if it samples.",
+        show_default=False,
     ),
 ]

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sartor_edge import owner
+from sartor_edge import note_command, owner
 from sartor_edge.bundle import BadBundle, verify_bundle
 from sartor_edge.download import NoNetwork, NoSpace
 from sartor_edge.engine import NoEngine
 from sartor_edge.feedback import FeedbackBuffer
+from sartor_edge.feedback_rule import remember_served
 from sartor_edge.identity import device_id
 from sartor_edge.outcome import Outcome
 from sartor_edge.report import TRYING, Journal, ask_serving, send
@@ -107,6 +108,7 @@ def _serve(given: argparse.Namespace) -> int:
     said = _say(outcome)
     if outcome.word == "REFUSED" or device.current is None:
         return said  # what is not as it was signed is never started
+    remember_served(given.home, device.current)
     sys.stdout.flush()
     return os.execv("/bin/sh", ["/bin/sh", str(device.current / "start.sh")])  # noqa: S606 - the bundle's own
 
@@ -128,6 +130,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": _report,
     "serve": _serve,
     "back": _back,
+    "note": note_command.run,
     "feedback": _feedback,
 }
 _PATHS = {
@@ -142,6 +145,7 @@ _PATHS = {
     "report": ("home", "public"),
     "serve": ("home", "public"),
     "back": ("home", "public"),
+    "note": ("home",),
     "feedback": ("home",),
 }
 
@@ -171,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     made["fleet"].add_argument("--silent-seconds", type=float, default=_DAY_SECONDS)
     for name in ("fleet", "promote"):
         made[name].add_argument("--devices", type=Path, help="ids that count, one a line, each with a name")
+    note_command.add_arguments(made["note"])
     made["feedback"].add_argument("--gateway", required=True)
     made["feedback"].add_argument("--api-key", default=os.environ.get("SARTOR_API_KEY", ""))
     return parser

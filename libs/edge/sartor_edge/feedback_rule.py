@@ -1,4 +1,4 @@
-"""Whose answers a device's feedback is about, and whether their text goes along: part of the signed bundle."""
+"""Which revision a device's feedback is about, and whether text goes along: part of the signed bundle."""
 
 from __future__ import annotations
 

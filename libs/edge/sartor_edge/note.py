@@ -1,4 +1,4 @@
-"""A user's word about an answer, checked at once and kept on the device with what the gateway must know of it."""
+"""A user's word about an answer: checked at once, and kept with what the gateway must know of the answer."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _check_text(value: Any, name: str) -> None:
 
 def _with_origin(note: dict[str, Any], rule: FeedbackRule) -> dict[str, Any]:
     """As it is sent: with the revision that answered, and with the text where the bundle lets it go along."""
-    apart = ("messages", "answer")
+    apart = {"messages", "answer"} | (set() if _said(note, "id") else {"id"})
     told = {name: value for name, value in note.items() if name not in apart and value is not None}
     if not rule.revision:
         return _masked(told, {})
