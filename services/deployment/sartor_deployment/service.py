@@ -260,7 +260,8 @@ class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentService
             max_replicas=request.max_replicas or default.max_replicas,
             s3_endpoint=request.s3_endpoint,
         )
-        files = render.render_kubernetes(self._runtime, request.name, target)
+        kserve = request.form == api.KUBERNETES_FORM_KSERVE
+        files = render.render_kubernetes(self._runtime, request.name, target, kserve=kserve)
         applied = render.apply_kubernetes(self._runtime, files, target.namespace) if request.apply else []
         return api.RenderTargetResponse(
             files=[api.RenderedFile(name=name, content=text) for name, text in files.items()],

@@ -17,12 +17,19 @@ from typing import Any
 import yaml
 
 _PORT = 8000
-_MODELS = "/models"
-_VLLM = "vllm/vllm-openai:v0.11.0"
+MODELS = "/models"
+VLLM_IMAGE = "vllm/vllm-openai:v0.11.0"
 _FETCH = "amazon/aws-cli:2.31.0"
-_UID = 10001
+UID = 10001
 _CLIENT = "sartor.dev/model-client"
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM takes no others
+_MOUNTS = ({"name": "models", "mountPath": MODELS}, {"name": "tmp", "mountPath": "/tmp"})  # noqa: S108
+_ENVIRONMENT = ({"name": "HOME", "value": "/tmp"},)  # noqa: S108
+_LOCKED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ class KubernetesTarget:
     memory: str = "24Gi"
     storage: str = ""
     """Size of the model volume; computed from the files if empty."""
-    vllm_image: str = _VLLM
+    vllm_image: str = VLLM_IMAGE
     fetch_image: str = _FETCH
     s3_endpoint: str = ""
     credentials_secret: str = "sartor-model-store"  # noqa: S105 - the name of a secret
@@ -71,6 +78,11 @@ class Served:
         return any(file.path == "adapter_config.json" for file in self.version)
 
     @property
+    def base_name(self) -> str:
+        """What vLLM calls the base: full weights are the model itself."""
+        return f"{self.name}-base" if self.is_adapter else self.name
+
+    @property
     def files_name(self) -> str:
         """Of the list of its files; other files, another name: each pod fetches what it was made for."""
         told = "\n".join(f"{folder}/{file.path} {file.uri} {file.sha256}" for folder, file in self.placed())
@@ -87,8 +99,8 @@ class Served:
 def render(served: Served, target: KubernetesTarget) -> dict[str, str]:
     """The files of a folder for `kubectl apply -k`, or for a GitOps repository: name → text."""
     resources = {
-        "namespace.yaml": _namespace(target),
-        "files.yaml": _files(served, target),
+        "namespace.yaml": namespace_manifest(target),
+        "files.yaml": files_manifest(served, target),
         "deployment.yaml": _deployment(served, target),
         "service.yaml": _service(served, target),
         "autoscaling.yaml": _autoscaling(served, target),
@@ -101,11 +113,12 @@ def render(served: Served, target: KubernetesTarget) -> dict[str, str]:
         "namespace": target.namespace,
         "resources": list(resources),
     }
-    texts = {name: _yaml(value) for name, value in resources.items()}
-    return {"kustomization.yaml": _yaml(kustomization), **texts, "README.md": _readme(served, target)}
+    texts = {name: to_yaml(value) for name, value in resources.items()}
+    return {"kustomization.yaml": to_yaml(kustomization), **texts, "README.md": _readme(served, target)}
 
 
-def _meta(served: Served, target: KubernetesTarget, **more: Any) -> dict[str, Any]:
+def metadata(served: Served, target: KubernetesTarget, **more: Any) -> dict[str, Any]:
+    """Name, namespace and labels of an object."""
     return {"name": served.name, "namespace": target.namespace, "labels": _labels(served), **more}
 
 
@@ -113,25 +126,26 @@ def _labels(served: Served) -> dict[str, str]:
     return {"app.kubernetes.io/name": served.name, "app.kubernetes.io/managed-by": "sartor"}
 
 
-def _namespace(target: KubernetesTarget) -> dict[str, Any]:
+def namespace_manifest(target: KubernetesTarget) -> dict[str, Any]:
+    """The namespace, in which nothing runs with rights."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": target.namespace, "labels": labels}}
 
 
-def _files(served: Served, target: KubernetesTarget) -> dict[str, Any]:
+def files_manifest(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     """The script that fetches, and the digests it compares with."""
     files = served.placed()
-    sums = "".join(f"{file.sha256}  {_MODELS}/{folder}/{file.path}\n" for folder, file in files)
+    sums = "".join(f"{file.sha256}  {MODELS}/{folder}/{file.path}\n" for folder, file in files)
     fetch = ["#!/bin/sh", "set -eu"]
     for folder, file in files:
-        place = shlex.quote(f"{_MODELS}/{folder}/{file.path}")
+        place = shlex.quote(f"{MODELS}/{folder}/{file.path}")
         fetch.append(f"mkdir -p $(dirname {place})")
         fetch.append(f"aws s3 cp --no-progress {shlex.quote(file.uri)} {place}")
     fetch.append("sha256sum --check --quiet /fetch/sha256sums")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {**_meta(served, target), "name": served.files_name},
+        "metadata": {**metadata(served, target), "name": served.files_name},
         # A pod of the revision before that starts anew during a rollout finds its own files here, not these.
         "immutable": True,
         "data": {"fetch.sh": "\n".join(fetch) + "\n", "sha256sums": sums},
@@ -144,46 +158,53 @@ def _is_weights(path: str) -> bool:
 
 def _arguments(served: Served, target: KubernetesTarget) -> list[str]:
     own = [
-        "--model", f"{_MODELS}/base", "--host", "0.0.0.0", "--port", str(_PORT),  # noqa: S104 - inside a pod
+        "--model", f"{MODELS}/base", "--host", "0.0.0.0", "--port", str(_PORT),  # noqa: S104 - inside a pod
         "--max-model-len", str(served.context_length), "--load-format", "safetensors",
         "--tensor-parallel-size", str(target.gpus),
     ]  # fmt: skip
-    if served.is_adapter:
-        own += ["--served-model-name", f"{served.name}-base", "--enable-lora"]
-        rank = next((each for each in _LORA_RANKS if each >= served.lora_rank), _LORA_RANKS[-1])
-        own += ["--max-lora-rank", str(rank)]
-        own += ["--lora-modules", f"{served.name}={_MODELS}/version"]
-    else:
-        own += ["--served-model-name", served.name]
-    return own
+    return [*own, "--served-model-name", served.base_name, *lora_arguments(served, f"{MODELS}/version")]
 
 
-def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
-    mounts = [{"name": "models", "mountPath": _MODELS}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
-    locked = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    environment = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108
+def lora_arguments(served: Served, folder: str) -> list[str]:
+    """What tells vLLM of the adapter in this folder; nothing for full weights."""
+    if not served.is_adapter:
+        return []
+    rank = next((each for each in _LORA_RANKS if each >= served.lora_rank), _LORA_RANKS[-1])
+    return ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{served.name}={folder}"]
+
+
+def fetch_container(target: KubernetesTarget) -> dict[str, Any]:
+    """The init container that fetches the files and compares their digests."""
     store = [{"name": "AWS_ENDPOINT_URL", "value": target.s3_endpoint}] if target.s3_endpoint else []
-    fetch = {
+    return {
         "name": "fetch",
         "image": target.fetch_image,
         "command": ["/bin/sh", "/fetch/fetch.sh"],
-        "env": [*environment, *store],
+        "env": [*_ENVIRONMENT, *store],
         "envFrom": [{"secretRef": {"name": target.credentials_secret}}],
         "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": locked,
-        "volumeMounts": [*mounts, {"name": "fetch", "mountPath": "/fetch"}],
+        "securityContext": _LOCKED,
+        "volumeMounts": [*_MOUNTS, {"name": "fetch", "mountPath": "/fetch"}],
     }
+
+
+def fetch_volumes(served: Served, target: KubernetesTarget) -> list[dict[str, Any]]:
+    """What that container needs, and the volume that it fills."""
+    return [
+        {"name": "models", "emptyDir": {"sizeLimit": target.storage or volume_size(served)}},
+        {"name": "fetch", "configMap": {"name": served.files_name}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+
+
+def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     health = {"httpGet": {"path": "/health", "port": "http"}}
     main = {
         "name": "vllm",
         "image": target.vllm_image,
         "args": _arguments(served, target),
         "env": [
-            *environment,
+            *_ENVIRONMENT,
             {"name": "USER", "value": "vllm"},  # torch asks for it, and the image knows no such user id
             {"name": "HF_HUB_OFFLINE", "value": "1"},
             {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
@@ -196,27 +217,25 @@ def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
         "startupProbe": {**health, "periodSeconds": 5, "failureThreshold": 240},
         "readinessProbe": {**health, "periodSeconds": 5},
         "livenessProbe": {**health, "periodSeconds": 20, "timeoutSeconds": 10},
-        "securityContext": locked,
+        "securityContext": _LOCKED,
         # Requests that are being answered may end before the pod does.
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "sleep 15"]}}},
-        "volumeMounts": [*mounts, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
+        "volumeMounts": [*_MOUNTS, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
     }
     pod = {
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 120,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _UID,
-            "fsGroup": _UID,
+            "runAsUser": UID,
+            "fsGroup": UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "tolerations": [{"key": target.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}],
-        "initContainers": [fetch],
+        "initContainers": [fetch_container(target)],
         "containers": [main],
         "volumes": [
-            {"name": "models", "emptyDir": {"sizeLimit": target.storage or _volume(served)}},
-            {"name": "fetch", "configMap": {"name": served.files_name}},
-            {"name": "tmp", "emptyDir": {}},
+            *fetch_volumes(served, target),
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},
         ],
     }
@@ -228,7 +247,7 @@ def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _meta(served, target),
+        "metadata": metadata(served, target),
         "spec": {
             # No `replicas`: the autoscaler has them, and a GitOps controller must not fight it.
             "selector": {"matchLabels": _labels(served)},
@@ -238,7 +257,7 @@ def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     }
 
 
-def _volume(served: Served) -> str:
+def volume_size(served: Served) -> str:
     """Room for all files, and a quarter more."""
     size = sum(file.size_bytes for _, file in served.placed())
     return f"{max(2, -(-size * 5 // 4 // 2**30))}Gi"
@@ -248,7 +267,7 @@ def _service(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _meta(served, target),
+        "metadata": metadata(served, target),
         "spec": {
             "selector": _labels(served),
             "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
@@ -260,7 +279,7 @@ def _autoscaling(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": _meta(served, target),
+        "metadata": metadata(served, target),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": served.name},
             "minReplicas": target.min_replicas,
@@ -287,7 +306,7 @@ def _disruption(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": _meta(served, target),
+        "metadata": metadata(served, target),
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _labels(served)}},
     }
 
@@ -298,7 +317,7 @@ def _network(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": _meta(served, target),
+        "metadata": metadata(served, target),
         "spec": {
             "podSelector": {"matchLabels": _labels(served)},
             "policyTypes": ["Ingress"],
@@ -307,7 +326,8 @@ def _network(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     }
 
 
-def _yaml(value: Mapping[str, Any]) -> str:
+def to_yaml(value: Mapping[str, Any]) -> str:
+    """As people read it."""
     return str(yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=110))
 
 

@@ -12,6 +12,7 @@ from sartor_platform.runtime import Runtime
 
 from sartor_deployment import store
 from sartor_deployment.resources import ENDPOINT
+from sartor_deployment.targets.kubernetes_kserve import render_kserve
 from sartor_deployment.targets.kubernetes_vllm import (
     KubernetesTarget,
     ObjectFile,
@@ -21,8 +22,10 @@ from sartor_deployment.targets.kubernetes_vllm import (
 )
 
 
-def render_kubernetes(runtime: Runtime, name: str, target: KubernetesTarget) -> dict[str, str]:
-    """The files of the folder.
+def render_kubernetes(
+    runtime: Runtime, name: str, target: KubernetesTarget, *, kserve: bool = False
+) -> dict[str, str]:
+    """The files of the folder: a Deployment of vLLM with all around it, or one LLMInferenceService.
 
     Raises:
         NotFound: ENDPOINT_NOT_FOUND.
@@ -56,7 +59,7 @@ def render_kubernetes(runtime: Runtime, name: str, target: KubernetesTarget) -> 
         live.spec.engine.context_length,
         int(config.get("r", 16)),
     )
-    return render(served, target)
+    return render_kserve(served, target) if kserve else render(served, target)
 
 
 def check_vllm_can(version: ModelVersionManifest, adapter: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from sartor.deployment.v1 import advice_pb2 as _advice_pb2
 from sartor.deployment.v1 import api_key_pb2 as _api_key_pb2
 from sartor.deployment.v1 import endpoint_pb2 as _endpoint_pb2
@@ -22,6 +23,28 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _KubernetesForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KubernetesFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KubernetesForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KUBERNETES_FORM_UNSPECIFIED: _KubernetesForm.ValueType  # 0
+    KUBERNETES_FORM_DEPLOYMENT: _KubernetesForm.ValueType  # 1
+    """A Deployment of vLLM with its service, autoscaler, disruption budget and network policy."""
+    KUBERNETES_FORM_KSERVE: _KubernetesForm.ValueType  # 2
+    """One LLMInferenceService of KServe."""
+
+class KubernetesForm(_KubernetesForm, metaclass=_KubernetesFormEnumTypeWrapper):
+    """What of Kubernetes runs the model."""
+
+KUBERNETES_FORM_UNSPECIFIED: KubernetesForm.ValueType  # 0
+KUBERNETES_FORM_DEPLOYMENT: KubernetesForm.ValueType  # 1
+"""A Deployment of vLLM with its service, autoscaler, disruption budget and network policy."""
+KUBERNETES_FORM_KSERVE: KubernetesForm.ValueType  # 2
+"""One LLMInferenceService of KServe."""
+Global___KubernetesForm: _TypeAlias = KubernetesForm  # noqa: Y015
 
 @_typing.final
 class ApplyEndpointRequest(_message.Message):
@@ -762,6 +785,7 @@ class RenderTargetRequest(_message.Message):
     MAX_REPLICAS_FIELD_NUMBER: _builtins.int
     S3_ENDPOINT_FIELD_NUMBER: _builtins.int
     APPLY_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"projects/{project}/endpoints/{endpoint}"."""
     namespace: _builtins.str
@@ -776,6 +800,8 @@ class RenderTargetRequest(_message.Message):
     """URL of the object store as the cluster reaches it; empty for AWS."""
     apply: _builtins.bool
     """Apply them too, through the Kubernetes API that SARTOR_KUBERNETES names; each is tried out before any is changed."""
+    form: Global___KubernetesForm.ValueType
+    """How it is to run there; unspecified is a Deployment."""
     def __init__(
         self,
         *,
@@ -786,10 +812,11 @@ class RenderTargetRequest(_message.Message):
         max_replicas: _builtins.int = ...,
         s3_endpoint: _builtins.str = ...,
         apply: _builtins.bool = ...,
+        form: Global___KubernetesForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "gpus", b"gpus", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "name", b"name", "namespace", b"namespace", "s3_endpoint", b"s3_endpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "form", b"form", "gpus", b"gpus", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "name", b"name", "namespace", b"namespace", "s3_endpoint", b"s3_endpoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -277,7 +277,7 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenderTarget(self, request, context):
-        """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit.
+        """Writes the live revision out for another place: Kubernetes manifests for vLLM or KServe, to apply or to commit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,7 @@ class DeploymentServiceStub:
     RecommendTarget: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RecommendTargetRequest, _deployment_service_pb2.RecommendTargetResponse]
     """Ranks places to deploy to by what is required and what was measured."""
     RenderTarget: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RenderTargetRequest, _deployment_service_pb2.RenderTargetResponse]
-    """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
+    """Writes the live revision out for another place: Kubernetes manifests for vLLM or KServe, to apply or to commit."""
     SummarizeTraffic: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]
     """Sums up what gateways saw of an endpoint."""
     ListDriftWindows: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDriftWindowsRequest, _deployment_service_pb2.ListDriftWindowsResponse]
@@ -123,7 +123,7 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     RecommendTarget: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RecommendTargetRequest, _deployment_service_pb2.RecommendTargetResponse]  # type: ignore[assignment]
     """Ranks places to deploy to by what is required and what was measured."""
     RenderTarget: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RenderTargetRequest, _deployment_service_pb2.RenderTargetResponse]  # type: ignore[assignment]
-    """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
+    """Writes the live revision out for another place: Kubernetes manifests for vLLM or KServe, to apply or to commit."""
     SummarizeTraffic: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.SummarizeTrafficRequest, _deployment_service_pb2.SummarizeTrafficResponse]  # type: ignore[assignment]
     """Sums up what gateways saw of an endpoint."""
     ListDriftWindows: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDriftWindowsRequest, _deployment_service_pb2.ListDriftWindowsResponse]  # type: ignore[assignment]
@@ -276,7 +276,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.RenderTargetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.RenderTargetResponse, _abc.Awaitable[_deployment_service_pb2.RenderTargetResponse]]:
-        """Writes the live revision out for another place: Kubernetes manifests for vLLM, to apply or to commit."""
+        """Writes the live revision out for another place: Kubernetes manifests for vLLM or KServe, to apply or to commit."""
 
     @_abc_1.abstractmethod
     def SummarizeTraffic(
