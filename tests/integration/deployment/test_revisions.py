@@ -9,12 +9,16 @@ import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import openai
 import pytest
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor.deployment.v1 import endpoint_pb2
+from sartor_cli.edge_bundle import write_bundle
+from sartor_cli.faults import CommandFailed
 from sartor_datasets.reference_outputs import ReferenceOutput
 from sartor_models.classifier import load_classifier
 from sartor_models.output_layer import OutputLayer
@@ -209,7 +213,7 @@ def test_after_kill_9_of_everything_the_live_revision_answers_again(
     assert answer(client).model == live
 
 
-def test_labels_are_served_but_neither_advised_about_nor_written_out_for_vllm(
+def test_labels_are_served_but_neither_advised_about_nor_written_out_for_vllm_or_devices(
     deployment: Deployment, adapters: Sequence[Path], tmp_path: Path
 ) -> None:
     """Each says why, instead of reckoning with a model that writes."""
@@ -234,3 +238,12 @@ def test_labels_are_served_but_neither_advised_about_nor_written_out_for_vllm(
         with pytest.raises(grpc.RpcError, match="says labels or numbers") as caught:
             call(request)
         assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    stack = SimpleNamespace(environment=deployment.environment)
+    sartor: Any = SimpleNamespace(
+        deployment=deployment.client, ask=lambda call, request: call(request), stack=stack
+    )
+    (tmp_path / "key.pem").touch()
+    with pytest.raises(CommandFailed, match="says labels or numbers") as refused:
+        write_bundle(sartor, ENDPOINT, tmp_path / "key.pem", tmp_path / "out")
+    assert "/v1/classifications" in refused.value.advice
+    assert not (tmp_path / "out").exists()
