@@ -64,6 +64,14 @@ def test_an_approved_version_goes_live_with_its_numbers(
     eventually(lambda: "support" in [model.id for model in client.models.list()], "the gateway knows it")
 
 
+def test_a_first_revision_has_nothing_to_go_back_to(deployment: Deployment) -> None:
+    """And says by which commands another one comes."""
+    with pytest.raises(grpc.RpcError, match="nothing to go back to") as caught:
+        deployment.client.RollbackEndpoint(api.RollbackEndpointRequest(name=ENDPOINT, request_id="nothing"))
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "`sartor loop start support`" in caught.value.details()
+
+
 def test_the_openai_client_gets_answers(client: openai.OpenAI, deployment: Deployment) -> None:
     """By endpoint id and by revision name; the answer names the revision."""
     live = deployment.endpoint().live_revision

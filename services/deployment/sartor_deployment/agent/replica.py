@@ -19,6 +19,7 @@ from sartor_platform.objects import ObjectReference
 from sartor_platform.runtime import Runtime
 from sartor_platform.transaction import Transaction
 
+from sartor_deployment.agent.engine_words import NEXT, in_words
 from sartor_deployment.resources import Revision
 from sartor_deployment.store import EngineRow, remove_engines
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
@@ -102,10 +103,11 @@ class Replica:
             self._log.warning(
                 "engine.failed", reason=reason, error=message, failures=failures, retry_seconds=pause
             )
-            self._tell("BACKOFF", message=message)
+            words = in_words(message)
+            self._tell("BACKOFF", message=words)
             if permanent or failures >= TRIES:
-                text = f"its engine does not run: {message}"
-                self._give_up(reason, text)
+                text = f"its engine does not run: {words}"
+                self._give_up(reason, text if permanent else f"{text} ({failures} starts; {NEXT})")
             self._stopping.wait(pause)
         self._forget()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -63,7 +63,9 @@ def roll_back(
     name = endpoint.name
     if not endpoint.live_revision or not endpoint.previous_revision:
         raise FailedPrecondition(
-            f"{name} has no earlier revision that was live; deploy another version with CreateRevision",
+            f"{name} has no earlier revision that was live, so there is nothing to go back to. Another"
+            " version takes over when it passes its gate: bring in better data (`sartor ingest`), or tune it"
+            f" again (`sartor loop start {name.rpartition('/')[2]}`), and follow it with `sartor runs watch`",
             reason="NOTHING_TO_ROLL_BACK_TO",
             metadata={"name": name},
         )
