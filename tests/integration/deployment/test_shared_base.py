@@ -227,6 +227,28 @@ def test_a_version_that_cannot_share_is_rejected_there_and_live_elsewhere(
     assert answer(deployment, "a", QUESTIONS[1][0])
 
 
+def test_a_base_that_is_lost_is_built_again(
+    deployment: Deployment, live: dict[str, endpoint_pb2.Revision]
+) -> None:
+    """Neither the store nor this machine has the file any more: the next build makes the same one."""
+    base = live[SHARED["a"]].base_weights
+    key = base.uri.removeprefix(f"s3://{deployment.bucket}/")
+    deployment.objects.remove_object(deployment.bucket, key)
+    (deployment.folder / "data" / "objects" / base.sha256[:2] / base.sha256).unlink()
+    made = deployment.client.CreateRevision(
+        api.CreateRevisionRequest(parent=SHARED["a"], model_version=live[SHARED["a"]].model_version)
+    )
+
+    def look() -> endpoint_pb2.Revision | None:
+        found = deployment.client.GetRevision(api.GetRevisionRequest(name=made.name))
+        return found if found.state in SETTLED else None
+
+    again = eventually(look, "it is settled")
+    assert again.state == endpoint_pb2.REVISION_STATE_LIVE, again.error
+    assert again.base_weights == base
+    assert deployment.objects.stat_object(deployment.bucket, key).size == base.size_bytes
+
+
 def _dora(base: Path, adapter: Path, folder: Path) -> Path:
     """A DoRA adapter that learned the rows' lengths as they were."""
     folder.mkdir()
