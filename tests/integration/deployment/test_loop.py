@@ -5,9 +5,13 @@ Training and evaluation are played by the events they publish; everything of dep
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,14 @@ from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2, gate_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_cli.client import Sartor
 from sartor_cli.projects import choose_project
+from sartor_deployment import store
+from sartor_deployment.gateway.errors import ApiError
+from sartor_deployment.gateway.feedback import FeedbackTable, parse_feedback
 from sartor_deployment.usecases import watching
+from sartor_edge.bundle import BundleSettings, make_bundle
+from sartor_edge.engine import running
+from sartor_edge.feedback_rule import FeedbackRule, Text
+from sartor_edge.signing import make_key
 from sartor_platform.database import Database
 
 from tests.integration.deployment.conftest import ENDPOINT, MODEL, PROJECT, Deployment, eventually
@@ -340,6 +351,96 @@ def test_nothing_new_is_said_at_once(deployment: Deployment, live: str) -> None:
     failed = training_events_pb2.TrainingJobFailed(reason="NOTHING_NEW", message="there is no new data")
     deployment.publish("sartor.training.v1", failed, begun.run)
     assert in_state(deployment, "FAILED").reason == "NOTHING_NEW"
+
+
+def test_what_was_said_of_a_devices_answers_comes_back_as_records(
+    deployment: Deployment,
+    live: str,
+    data_events: KafkaConsumer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits on the device while the gateway is away; sent again it counts once, and no rule counts it."""
+    order(deployment)
+    last, revision = current(deployment).name, deployment.endpoint().live_revision
+    make_device(deployment, revision, tmp_path)
+    monkeypatch.setenv("PYTHON", sys.executable)
+    before = figures(deployment, revision)
+    with running(tmp_path / "current") as port:
+        for number in range(2):
+            asked = f"Mail a@example.org about shelf {number}?"
+            words = ("--correction", f"On shelf {number}, b@example.org.", "--question", asked)
+            edge(tmp_path, "note", "--id", answer_id(port, asked), "--score", "0", *words)
+        happy = answer_id(port, "Where is my order?")
+        edge(tmp_path, "note", "--id", happy, "--thumbs", "up", "--question", "Never told")
+    assert edge(tmp_path, "feedback", "--gateway", "http://127.0.0.1:9/v1", status=2).startswith("WAITING")
+    buffered = (tmp_path / "feedback.jsonl").read_bytes()
+    for _ in range(2):
+        (tmp_path / "feedback.jsonl").write_bytes(buffered)
+        said = edge(tmp_path, "feedback", "--gateway", deployment.gateway_url)
+        assert said == "SENT 3 sent, 0 refused, 0 wait\n"
+
+    (shown, judged), (shown_before, judged_before) = figures(deployment, revision), before
+    assert (shown.feedback_count, shown.requests) == (shown_before.feedback_count + 3, shown_before.requests)
+    assert judged == judged_before  # by rollouts
+    foreign = parse_feedback({**json.loads(buffered.splitlines()[0]), "id": "of-another-project"})
+    with in_database(deployment) as database, pytest.raises(ApiError, match="there is no revision"):
+        FeedbackTable(database).keep(foreign, "projects/other")
+
+    begun = in_state(deployment, "COLLECTING", but_not=last)
+    assert (begun.corrections, begun.trigger) == (2, loop_pb2.ADAPTATION_TRIGGER_CORRECTIONS)
+    rows = data_of(data_events, begun.run, 1)[0][1]["records"]
+    told = sorted([turn["content"] for turn in row["messages"]] for row in rows)
+    assert told == [[f"Mail [EMAIL_1] about shelf {n}?", f"On shelf {n}, [EMAIL_2]."] for n in range(2)]
+    failed = training_events_pb2.TrainingJobFailed(reason="NOTHING_NEW", message="there is no new data")
+    deployment.publish("sartor.training.v1", failed, begun.run)
+    in_state(deployment, "FAILED")
+
+
+def make_device(deployment: Deployment, revision: str, home: Path) -> None:
+    """A device's folder with this revision's bundle."""
+    weights = deployment.client.GetRevision(api.GetRevisionRequest(name=revision)).weights
+    bucket, _, key = weights.uri.removeprefix("s3://").partition("/")
+    deployment.objects.fget_object(bucket, key, str(home / "weights.gguf"))
+    make_key(home / "private.pem", home / "public.pem")
+    settings = BundleSettings("support-r1", "v1", 1, "support", 256, 1)
+    rule = FeedbackRule(revision, Text.CORRECTIONS)
+    make_bundle(home / "current", home / "weights.gguf", settings, [], home / "private.pem", rule)
+
+
+def answer_id(port: int, question: str) -> str:
+    """The id of a device's answer."""
+    body = {"messages": [{"role": "user", "content": question}], "max_tokens": 2}
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60)
+    return str(answer.json()["id"])
+
+
+def edge(home: Path, command: str, *words: str, status: int = 0) -> str:
+    """What a command on the device says."""
+    call = [sys.executable, "-m", "sartor_edge", command, "--home", str(home), *words]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    return done.stdout
+
+
+def figures(deployment: Deployment, revision: str) -> tuple[api.RevisionTraffic, store.Traffic]:
+    """What is shown of a revision, and what rollouts are judged by."""
+    found = deployment.client.SummarizeTraffic(api.SummarizeTrafficRequest(name=ENDPOINT)).revisions
+    now = datetime.now(UTC)
+    with in_database(deployment) as database, database.read() as connection:
+        judged = store.traffic(connection, now - timedelta(hours=1), now, revision=revision)
+    shown = (each for each in found if each.revision == revision)
+    return next(shown, api.RevisionTraffic()), judged.get(revision, store.Traffic(revision))
+
+
+@contextlib.contextmanager
+def in_database(deployment: Deployment) -> Iterator[Database]:
+    """Deployment's."""
+    database = Database(deployment.environment["SARTOR_DATABASE_URL"], "deployment")
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:
