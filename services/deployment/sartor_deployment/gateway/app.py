@@ -22,6 +22,8 @@ from sartor_deployment.gateway.keys import Keys
 from sartor_deployment.gateway.proxy import CLASSIFICATIONS, Asked, Proxy, ProxyLimits
 from sartor_deployment.gateway.request_form import checked, json_object
 from sartor_deployment.gateway.routes import Routes
+from sartor_deployment.gateway.templates import Templates
+from sartor_deployment.gateway.tool_choice import as_call, forced_call
 from sartor_deployment.gateway.traffic import NoRecorder, Recorder
 
 _WRITTEN_SECONDS = 1.5
@@ -51,6 +53,7 @@ def make_app(
     """The application; `routes`, `keys` and `recorder` are kept by their owner."""
     proxy = Proxy(routes, recorder or NoRecorder(), limits)
     guard = keys or Keys(None, required=False)
+    templates = Templates()
 
     async def ask(request: Request, needed: str, path: str) -> Response:
         caller = guard.caller(request.headers.get("authorization", ""))
@@ -59,16 +62,22 @@ def make_app(
         route = proxy.route(value["model"])
         caller.check(route)
         guard.admit(caller)
+        forced = None
+        if value.get("tools"):
+            canary = routes.current.routes.get(route.canary)
+            await templates.check(route, *([canary] if canary is not None else []))
+            forced = forced_call(value)
         asked = Asked(
             id=f"req-{new_id()}",
             model=value["model"],
             path=path,
-            body=body,
+            body=forced.body if forced else body,
             user=value["user"] if isinstance(value.get("user"), str) else "",
             api_key=caller.name,
             sampled=route.sample_share > 0 and random.random() < route.sample_share,
         )
-        return await while_there(request, proxy.forward(asked), limits.request)
+        answer = await while_there(request, proxy.forward(asked), limits.request)
+        return as_call(forced, answer) if forced else answer
 
     async def chat(request: Request) -> Response:
         return await ask(request, "messages", "/v1/chat/completions")
@@ -114,6 +123,7 @@ def make_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
+        templates.close()
         await proxy.close()
 
     return Starlette(

@@ -10,6 +10,8 @@ import json
 from typing import Any
 
 from sartor_deployment.gateway.errors import ApiError
+from sartor_deployment.gateway.schema_form import check_schema
+from sartor_deployment.gateway.tool_choice import check_tools, is_function
 
 _MOST_LOGPROBS = 20
 _FORMATS = ("text", "json_object", "json_schema")
@@ -46,8 +48,9 @@ def checked(body: bytes, needed: str) -> dict[str, Any]:
         raise ApiError(400, f"{needed!r} is missing or empty", "missing_required_parameter", needed)
     if needed == "messages":
         _messages(value["messages"])
-    _tools(value.get("tools"))
     _options(value)
+    _form(value, needed)
+    check_tools(value)
     return value
 
 
@@ -66,37 +69,45 @@ def _messages(messages: Any) -> None:
                     f"{place}.content", "may hold parts of the type text only: this model reads text"
                 )
         calls = each.get("tool_calls")
-        if calls is not None and not (isinstance(calls, list) and all(map(_is_function, calls))):
+        if calls is not None and not (isinstance(calls, list) and all(map(is_function, calls))):
             raise _wrong(
                 f"{place}.tool_calls", 'must be an array of {"type": "function", "function": {"name": …}}'
             )
 
 
-def _tools(tools: Any) -> None:
-    if tools is not None and not (isinstance(tools, list) and all(map(_is_function, tools))):
-        raise _wrong("tools", 'must be an array of {"type": "function", "function": {"name": …}}')
-
-
-def _is_function(value: Any) -> bool:
-    function = value.get("function") if isinstance(value, dict) else None
-    return (
-        isinstance(function, dict)
-        and value.get("type") == "function"
-        and isinstance(function.get("name"), str)
-    )
-
-
 def _options(value: dict[str, Any]) -> None:
-    stop, form = value.get("stop"), value.get("response_format")
+    stop = value.get("stop")
     words = [stop] if isinstance(stop, str) else stop or []
     if stop == 0 or not isinstance(words, list) or not all(isinstance(each, str) for each in words):
         raise _wrong("stop", "must be text or an array of texts")
-    if form is not None and (not isinstance(form, dict) or form.get("type") not in _FORMATS):
-        raise _wrong("response_format", f'must be an object whose "type" is one of {", ".join(_FORMATS)}')
     for name in ("logprobs", "top_logprobs", "n_probs"):
         number = value.get(name)
         if isinstance(number, int) and number > _MOST_LOGPROBS:
             raise _wrong(name, f"must be at most {_MOST_LOGPROBS}")
+
+
+def _form(value: dict[str, Any], needed: str) -> None:
+    """What the answer must look like. An engine would say anything where it does not know the form."""
+    if value.get("grammar"):
+        raise _wrong(
+            "grammar", "is not taken here: say what you need as `response_format` with a JSON schema"
+        )
+    if "json_schema" in value:
+        check_schema(value["json_schema"], "json_schema", strict=False)
+    form = value.get("response_format")
+    if form is None:
+        return
+    if not isinstance(form, dict) or form.get("type") not in _FORMATS:
+        raise _wrong("response_format", f'must be an object whose "type" is one of {", ".join(_FORMATS)}')
+    if needed != "messages" and form["type"] != "text":
+        raise _wrong("response_format", "is for chats: ask /v1/chat/completions")
+    if form["type"] == "json_schema":
+        given = form.get("json_schema")
+        given = given if isinstance(given, dict) else {}
+        strict = given.get("strict") is True
+        check_schema(given.get("schema"), "response_format.json_schema.schema", strict=strict)
+    elif "schema" in form:
+        check_schema(form["schema"], "response_format.schema", strict=False)
 
 
 def _wrong(name: str, text: str) -> ApiError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sartor_text.pii import EVERY_KIND
@@ -53,7 +53,7 @@ def question_of(body: bytes) -> Any:
     """The messages of a chat, or the prompt of a completion or the text of a classification as one."""
     asked = json.loads(body)
     if "messages" in asked:
-        return [{"role": str(m.get("role", "")), "content": m.get("content", "")} for m in asked["messages"]]
+        return [{"role": str(m.get("role", "")), "content": _said(m)} for m in asked["messages"]]
     if "input" in asked:  # to be classified: of several texts the first
         given = asked["input"]
         text = given[0] if isinstance(given, list) and given else given
@@ -61,14 +61,31 @@ def question_of(body: bytes) -> Any:
     return [{"role": "user", "content": asked.get("prompt", "")}]
 
 
+def _said(message: dict[str, Any]) -> Any:
+    """What a message says: its content, and in its place or below it the calls it makes."""
+    content = message.get("content")
+    calls = _calls(message.get("tool_calls") or ())
+    if not calls:
+        return "" if content is None else content
+    return f"{content}\n{calls}" if content and isinstance(content, str) else calls
+
+
 def answer_text(body: bytes) -> str:
-    """The text of an answer, whole or streamed; of several (`n`) the first."""
+    """The text of an answer, whole or streamed, with the calls it makes; of several (`n`) the first."""
     if not body.startswith(b"data:"):
         if label := _label(body):
             return label
-        return "".join(_content(choice) for choice in _choices(body))
+        return "".join(str(_said(_message(choice)) or choice.get("text") or "") for choice in _choices(body))
     events = (line[5:] for line in body.split(b"\n") if line.startswith(b"data:"))
-    return "".join(_content(choice) for event in events for choice in _choices(event))
+    text, calls = "", dict[int, dict[str, Any]]()
+    for choice in (choice for event in events for choice in _choices(event)):
+        delta = _message(choice)
+        text += str(delta.get("content") or choice.get("text") or "")
+        for piece in delta.get("tool_calls") or ():
+            whole = calls.setdefault(piece.get("index", 0), {"name": "", "arguments": ""})
+            for key, value in (piece.get("function") or {}).items():
+                whole[key] = f"{whole.get(key, '')}{value}"
+    return str(_said({"content": text, "tool_calls": [{"function": each} for each in calls.values()]}))
 
 
 def agreement(one: str, other: str) -> float:
@@ -77,6 +94,17 @@ def agreement(one: str, other: str) -> float:
     if not mine and not theirs:
         return 1.0
     return 2 * (mine & theirs).total() / (mine.total() + theirs.total())
+
+
+def _calls(calls: Iterable[Any]) -> str:
+    """One line a call: `name arguments`."""
+    functions = (each.get("function") or {} for each in calls)
+    return "\n".join(f"{each.get('name', '')} {each.get('arguments', '')}" for each in functions)
+
+
+def _message(choice: Any) -> dict[str, Any]:
+    said = choice.get("message") or choice.get("delta") or {}
+    return said if isinstance(said, dict) else {}
 
 
 def _label(body: bytes) -> str:
@@ -96,8 +124,3 @@ def _choices(data: bytes) -> list[Any]:
         return []  # the stream's last line, [DONE], or a line that broke off
     choices = value.get("choices", []) if isinstance(value, dict) else []
     return [choice for choice in choices if not choice.get("index")]  # of several answers the first
-
-
-def _content(choice: Any) -> str:
-    said = choice.get("message") or choice.get("delta") or {}
-    return str(said.get("content") or choice.get("text") or "")
