@@ -189,7 +189,9 @@ class DeploymentService(LoopCalls, deployment_service_pb2_grpc.DeploymentService
         now = datetime.now(UTC)
         with self._runtime.database.read() as connection:
             store.endpoint(connection, request.name)
-            seen = store.traffic(connection, now - seconds, now + timedelta(days=1), endpoint=request.name)
+            seen = store.traffic(
+                connection, now - seconds, now + timedelta(days=1), endpoint=request.name, devices=True
+            )
         return api.SummarizeTrafficResponse(revisions=[traffic_message(seen[name]) for name in sorted(seen)])
 
     def CreateApiKey(self, request: api.CreateApiKeyRequest, context: Any) -> api_key_pb2.ApiKey:
