@@ -221,7 +221,8 @@ def test_what_the_openai_client_may_ask_for_reaches_the_engine(client: openai.Op
     two = client.chat.completions.create(model="support", messages=asked, max_tokens=3, n=2, logprobs=True)
     assert [choice.index for choice in two.choices] == [0, 1]
     assert two.choices[0].logprobs is not None
-    assert len(two.choices[0].logprobs.content or ()) == 3
+    # Tokens that are parts of one character are told as one.
+    assert 1 <= len(two.choices[0].logprobs.content or ()) <= 3
     schema = {"type": "object", "properties": {"a": {"enum": [7]}}, "required": ["a"]}
     form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     said = client.chat.completions.create(
@@ -388,7 +389,8 @@ def test_a_canary_whose_engines_crash_in_a_loop_is_taken_back_and_the_live_one_a
         eventually(given_up, "it is given up")
     rejected = in_state(deployment, version, REJECTED)
     assert rejected.error.reason == "ENGINE_FAILED"
-    assert "its engine does not run" in rejected.error.message
+    assert "its engine does not run: " in rejected.error.message
+    assert "sartor logs deployment-agent" in rejected.error.message
     assert rejected.canary_weight == 0
     assert len(killed) >= 3
     assert deployment.endpoint().live_revision == live
