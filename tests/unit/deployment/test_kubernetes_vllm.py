@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +14,8 @@ from sartor_datasets.manifests import ManifestFile, ModelVersionManifest, Object
 from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget, ObjectFile, Served, render
 from sartor_deployment.usecases.render import check_vllm_can
 from sartor_platform.errors import FailedPrecondition
+
+from tests.kustomize import kustomize, needs_kubectl
 
 BASE = [ObjectFile("model.safetensors", "s3://b/base-models/d/model.safetensors", "a" * 64, 3 * 2**30)]
 ADAPTER = [
@@ -41,16 +42,12 @@ def test_every_resource_fits_the_kubernetes_schema(served: Served) -> None:
             kubernetes_validate.validate(resource, "1.32", strict=True)
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@needs_kubectl
 def test_the_folder_builds_with_kustomize(tmp_path: Path) -> None:
     """As a GitOps controller would."""
     for name, text in render(SERVED, KubernetesTarget()).items():
         (tmp_path / name).write_text(text)
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(list(yaml.safe_load_all(done.stdout))) == 7
+    assert len(kustomize(tmp_path)) == 7
 
 
 def test_it_asks_for_a_gpu_loads_the_adapter_and_scales_with_its_queue() -> None:
