@@ -15,18 +15,19 @@ from sartor_edge.engine import NoEngine
 from sartor_edge.feedback import FeedbackBuffer
 from sartor_edge.feedback_rule import remember_served
 from sartor_edge.identity import device_id
+from sartor_edge.memory import NoMemory, Service
 from sartor_edge.outcome import Outcome
 from sartor_edge.report import TRYING, Journal, ask_serving, send
 from sartor_edge.rings import BadRings
 from sartor_edge.signing import UnusableKey, WrongSignature, make_key
 from sartor_edge.updater import Busy, Device
 
-_LATER = {NoNetwork: "NO_NETWORK", NoSpace: "NO_SPACE", NoEngine: "NO_ENGINE"}
+_LATER = {NoNetwork: "NO_NETWORK", NoSpace: "NO_SPACE", NoMemory: "NO_MEMORY", NoEngine: "NO_ENGINE"}
 _DAY_SECONDS = 86400.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 well, 1 refused or went back, 2 no network, space, engine or passed rule yet: try again later."""
+    """0 well, 1 refused or went back, 2 no network, space, memory, engine or passed rule: try again later."""
     given = _parser().parse_args(argv)
     try:
         return _COMMANDS[given.command](given)
@@ -61,7 +62,10 @@ def _update(given: argparse.Namespace) -> int:
         _send(given, device, journal)
 
     journal = Journal(given.home)
-    device = Device(given.home, given.channel_url, given.public, ring=given.ring, before_try=before)
+    service = Service(*given.make_room) if given.make_room else None
+    device = Device(
+        given.home, given.channel_url, given.public, ring=given.ring, before_try=before, service=service
+    )
     try:
         outcome = device.update(again=given.again)
     except (*_LATER, UnusableKey, OSError) as error:
@@ -159,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
             made[name].add_argument(f"--{path}", type=Path, required=True)
     made["update"].add_argument("--channel-url", required=True)
     made["update"].add_argument("--again", action="store_true", help="also what failed here before")
+    made["update"].add_argument(
+        "--make-room", nargs=2, metavar=("STOP", "START"), help="commands for `serve`, if memory is short"
+    )
     for name in ("update", "report"):
         made[name].add_argument("--ring", default="", help="the ring of this device; else by its id")
         made[name].add_argument("--reports", required=name == "report", help="URL for PUT, or a folder")

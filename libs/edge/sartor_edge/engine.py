@@ -57,6 +57,8 @@ def running(bundle: Path, port: int = 0, seconds: float = _LOAD_SECONDS) -> Iter
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words,
         start_new_session=True,
     )  # fmt: skip
+    with contextlib.suppress(OSError):  # where memory ends after all, this one goes, not what serves
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         until = time.monotonic() + seconds
         while True:

@@ -25,6 +25,7 @@ from sartor_edge.bundle import MANIFEST, SIGNATURE, BadBundle, digest, read_mani
 from sartor_edge.channel import Head
 from sartor_edge.download import Downloads, NoSpace, check_space
 from sartor_edge.identity import device_id
+from sartor_edge.memory import Service, room
 from sartor_edge.outcome import Facts, Outcome
 from sartor_edge.rings import BadRings, Offer, offered
 from sartor_edge.signing import WrongSignature
@@ -53,10 +54,14 @@ class Device:
         ring: str = "",
         timeout_seconds: float = 30.0,
         before_try: Callable[[str, str], None] = lambda _revision, _manifest: None,
+        service: Service | None = None,
     ) -> None:
-        """`ring`: the one asked for, else by the device's id. `before_try`: told revision and manifest."""
+        """`ring`: the one asked for, else by the device's id. `before_try`: told revision and manifest.
+
+        `service`: may be stopped while a new engine is tried that does not fit beside the old one.
+        """
         self.home = home
-        self._ring, self._before_try = ring, before_try
+        self._ring, self._before_try, self._service = ring, before_try, service
         self._channel = Downloads(channel_url, timeout_seconds)
         self._key = public_key
 
@@ -71,7 +76,7 @@ class Device:
         Args:
             again: try also what failed here before, as after memory was added.
         Raises:
-            NoNetwork, NoSpace, NoEngine: nothing changed; what was fetched is kept for the next time.
+            NoNetwork, NoSpace, NoMemory, NoEngine: nothing changed; what was fetched is kept for next time.
             Busy: another update of this device is under way.
         """
         try:
@@ -106,7 +111,8 @@ class Device:
         except (WrongSignature, BadBundle, BadRings) as error:
             return _refused(error)
         manifest = verify_bundle(folder, self._key)
-        fault, found = try_bundle(self.home, folder, manifest, head, state, self._before_try)
+        with room(folder, self.current, self._service):
+            fault, found = try_bundle(self.home, folder, manifest, head, state, self._before_try)
         if fault is not None:
             state.failed[head.manifest_sha256] = fault.message
             state.write(self.home)
