@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def keep_notes(home: Path, notes: Sequence[dict[str, Any]]) -> Kept:
         except BadNote as error:
             raise BadNote(f"note {number}: {error}" if len(notes) > 1 else str(error)) from None
     rule, buffer = rule_of(home), FeedbackBuffer(home / "feedback.jsonl")
-    for number, note in enumerate(notes):
-        if not buffer.add(_with_origin(note, rule)):
+    for number, note in enumerate([_with_origin(each, rule) for each in notes]):
+        if not buffer.add(note):
             waits = f"{number} of {len(notes)} notes were kept"
             raise BufferFull(f"{waits}: what waits fills the buffer. Send it: python -m sartor_edge feedback")
     return Kept(len(notes), _hint(notes, rule))
@@ -150,15 +150,23 @@ def _masked(note: dict[str, Any], device: dict[str, Any]) -> dict[str, Any]:
     """With personal data masked here already, where the package that finds it is installed.
 
     The gateway masks in any case before it stores anything.
+
+    Raises:
+        BadNote: it is installed only in part, so nothing could be masked.
     """
+    if find_spec("sartor_text") is None:
+        return note
     places: list[tuple[dict[str, Any], str]] = [(each, "content") for each in device.get("messages", ())]
     places += [(device, "answer")] if "answer" in device else []
     places += [(note, name) for name in ("correction", "comment") if name in note]
-    with contextlib.suppress(ImportError):
+    try:
         from sartor_text.pii import EVERY_KIND
         from sartor_text.pseudonyms import mask
 
         masked = mask([where[name] for where, name in places], EVERY_KIND).texts
-        for (where, name), text in zip(places, masked, strict=True):
-            where[name] = text
+    except ImportError as error:
+        text = f"personal data cannot be masked ({error}); install what is missing, or remove sartor-text"
+        raise BadNote(text) from error
+    for (where, name), text in zip(places, masked, strict=True):
+        where[name] = text
     return note

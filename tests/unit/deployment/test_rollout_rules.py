@@ -181,6 +181,12 @@ def test_a_sample_that_cannot_be_read_still_counts_as_a_request() -> None:
         {"request_id": "r", "thumbs": "up", "score": 1},
         {"request_id": 5, "thumbs": "up"},
         {"request_id": "r", "thumbs": "up", "stars": 5},
+        {"request_id": "r", "thumbs": "up", "device": "r3"},
+        {"request_id": "r", "thumbs": "up", "device": {"answer": "a"}},
+        {"request_id": "r", "thumbs": "up", "device": {"revision": "r3", "prompt": "p"}},
+        {"request_id": "r", "thumbs": "up", "device": {"revision": "r3", "messages": "Where?"}},
+        {"request_id": "r", "thumbs": "up", "device": {"revision": "r3", "messages": [{"role": "user"}]}},
+        {"request_id": "r", "thumbs": "up", "device": {"revision": "r3", "answer": 5}},
     ],
 )
 def test_feedback_that_says_nothing_clear_is_refused(body: dict[str, object]) -> None:
