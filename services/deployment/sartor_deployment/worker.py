@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sartor_datasets.manifests import ModelVersionManifest
-from sartor_platform import orders
 from sartor_platform.errors import FailedPrecondition, NotReady
 from sartor_platform.jobs import Job
 from sartor_platform.transaction import Transaction
@@ -15,13 +14,11 @@ from sartor_platform.worker import JobContext, JobKind
 
 from sartor_deployment import store
 from sartor_deployment.build_staging import build_inputs, build_results, read_manifest
-from sartor_deployment.drift.findings import Finding
-from sartor_deployment.drift.samples import Sample, question_text, write_samples
-from sartor_deployment.resources import EndpointSpec, Parity, Revision, State
+from sartor_deployment.drift_staging import drift_jobs
+from sartor_deployment.resources import Parity, Revision, State
 from sartor_deployment.settings import DeploymentSettings
-from sartor_deployment.store import SampledRow
 from sartor_deployment.targets.engine_api import EngineApi, EngineRefused
-from sartor_deployment.usecases import drift, revisions
+from sartor_deployment.usecases import revisions
 
 _ENGINE_COMES_SECONDS = 1.0
 
@@ -43,13 +40,7 @@ def job_kinds(settings: DeploymentSettings) -> Sequence[JobKind]:
             stage_out=_parity_results,
             failed=_failed,
         ),
-        JobKind(
-            name=drift.LOOK,
-            entry="sartor_deployment.drift.job:look",
-            stage_in=_drift_inputs,
-            stage_out=_drift_results,
-            failed=drift.failed,
-        ),
+        *drift_jobs(),
     )
 
 
@@ -90,46 +81,6 @@ def _says_labels(context: JobContext, revision: Revision) -> bool:
         return False
     version = read_manifest(context, known.manifest, ModelVersionManifest.from_json)
     return any(file.path == "output_layer.json" for file in version.files)
-
-
-def _drift_inputs(context: JobContext) -> Mapping[str, Any]:
-    with context.runtime.database.read() as connection:
-        window = store.drift_window(connection, context.job.resource)
-        revision = store.revision(connection, window.revision)
-        spec = EndpointSpec.from_json(orders.get(connection, window.endpoint).spec).watching.drift
-        since = revision.live_time or revision.create_time
-        before = store.first_samples(connection, window.revision, since, window.reference_requests)
-        rows = store.samples_after(
-            connection, window.revision, window.after_time, window.after_id, window.window_requests
-        )
-        scores_before = store.scores(
-            connection, window.revision, since, window.after_time, window.reference_requests
-        )
-        scores_now = store.scores(connection, window.revision, window.after_time, context.job.create_time)
-    if not before or not rows:
-        raise FailedPrecondition("its requests were deleted: retention is over", reason="REQUESTS_FORGOTTEN")
-    folder = context.folder.resolve()
-    return {
-        "reference": str(write_samples(folder / "reference.jsonl", map(_sample, before))),
-        "window": str(write_samples(folder / "window.jsonl", map(_sample, rows))),
-        "scores_before": scores_before,
-        "scores_now": scores_now,
-        "false_alarm_rate": spec.false_alarm_rate,
-    }
-
-
-def _sample(row: SampledRow) -> Sample:
-    return Sample(question_text(row.question), row.answer)
-
-
-def _drift_results(context: JobContext, result: dict[str, Any]) -> Callable[[Transaction], None]:
-    findings = [Finding.from_json(each) for each in result["findings"]]
-
-    def accept(tx: Transaction) -> None:
-        window = store.drift_window(tx.connection, context.job.resource)
-        drift.looked(tx, window, findings, result["embedding"])
-
-    return accept
 
 
 def _answers(url: str) -> bool:

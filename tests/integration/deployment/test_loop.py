@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from sartor.training.v1 import training_events_pb2
 from sartor_cli.client import Sartor
 from sartor_cli.projects import choose_project
 from sartor_deployment import store
+from sartor_deployment.drift.features import dump, load
 from sartor_deployment.gateway.errors import ApiError
 from sartor_deployment.gateway.feedback import FeedbackTable, parse_feedback
 from sartor_deployment.usecases import watching
@@ -77,6 +79,7 @@ def order(
     deployment: Deployment,
     evaluate_every: Duration | None = None,
     canary_steps: Sequence[int] = (),
+    window: int = 20,
     **changes: Any,
 ) -> None:
     """Order the endpoint with a loop that corrections begin."""
@@ -101,7 +104,7 @@ def order(
                 engine=endpoint_pb2.EngineSettings(context_length=256, slots=2, threads=1),
                 watching=endpoint_pb2.Watching(
                     sample_share=1,
-                    drift=endpoint_pb2.DriftWatch(window=20, reference=20),
+                    drift=endpoint_pb2.DriftWatch(window=window, reference=20),
                     evaluate_every=evaluate_every,
                 ),
                 rollout=endpoint_pb2.Rollout(canary=canary),
@@ -129,7 +132,8 @@ def curate(deployment: Deployment, name: str, run: str, records: int) -> None:
 
 def ask(deployment: Deployment, question: str, model: str = "support") -> str:
     """A user's request; the answer's id."""
-    body = {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 4}
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
+    body |= {"max_tokens": 4, "temperature": 0}
     answer = httpx.post(f"{deployment.gateway_url}/chat/completions", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return str(answer.headers["x-request-id"])
@@ -447,13 +451,8 @@ def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:
     """Other questions than before: the window, its findings, a decision for each, and the loop begins."""
     last = current(deployment).name
     order(deployment, on_drift=True, min_corrections=0)
-    for number in range(20):
-        ask(deployment, f"Where is order {number}?")
-    for number in range(20):
-        ask(
-            deployment,
-            f"Wie beantrage ich bei der Steuerbehörde eine Fristverlängerung zum Formular {number}?",
-        )
+    ask_quietly(deployment)
+    ask_of_taxes(deployment)
     begun = in_state(deployment, "COLLECTING", but_not=last)
     assert begun.trigger == loop_pb2.ADAPTATION_TRIGGER_DRIFT
     assert "drift in window 1" in begun.cause
@@ -464,6 +463,21 @@ def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:
     assert found["INPUT_LANGUAGE"].p_value <= found["INPUT_LANGUAGE"].threshold
     assert "Steuerbehörde" in found["INPUT_EMBEDDING"].examples[0]
     assert ("DRIFT_FOUND", "INPUT_LANGUAGE") in decisions(deployment)
+
+
+def ask_quietly(deployment: Deployment) -> None:
+    """A window of what users ask at first."""
+    for number in range(20):
+        ask(deployment, f"Where is order {number}?")
+
+
+def ask_of_taxes(deployment: Deployment) -> None:
+    """A window of something else."""
+    for number in range(20):
+        ask(
+            deployment,
+            f"Wie beantrage ich bei der Steuerbehörde eine Fristverlängerung zum Formular {number}?",
+        )
 
 
 def test_what_users_wrote_is_gone_everywhere_when_its_time_is_over(deployment: Deployment, live: str) -> None:
@@ -582,6 +596,59 @@ def test_new_data_and_the_time_begin_adaptations_too(deployment: Deployment, liv
     deployment.publish("sartor.training.v1", failed, begun.run)
     eventually(lambda: current(deployment).name != begun.name, "the next one begins")
     assert current(deployment).trigger == loop_pb2.ADAPTATION_TRIGGER_SCHEDULE
+
+
+def test_drift_is_found_after_the_first_requests_are_gone(deployment: Deployment, live: str) -> None:
+    """What is kept of them is enough: a quiet window is quiet, a shifted one is found.
+
+    A reference that another embedder made is told, and taken anew; where nobody watches it is gone.
+    """
+    url = deployment.environment["SARTOR_DATABASE_URL"]
+    order(deployment, min_corrections=0)
+    with psycopg.connect(url, autocommit=True) as connection:
+        count = "SELECT count(*) FROM deployment.gateway_requests WHERE question IS NOT NULL"
+        assert connection.execute(count).fetchone() == (0,)
+        ask_quietly(deployment)
+        assert not [each for each in looked_at(deployment, 2).findings if each.found]
+        ask_of_taxes(deployment)
+        found = {each.signal: each for each in looked_at(deployment, 3).findings if each.found}
+        assert "Steuerbehörde" in found["INPUT_EMBEDDING"].examples[0]
+
+        kept = "SELECT made_by, requests FROM deployment.drift_references WHERE endpoint = %s"
+        made_by, requests = connection.execute(kept, [ENDPOINT]).fetchone() or ("", 0)
+        assert requests == 20
+        features = "SELECT features FROM deployment.drift_references WHERE endpoint = %s"
+        (data,) = connection.execute(features, [ENDPOINT]).fetchone() or (b"",)
+        changed = replace(load(data), made_by="another/1.0/1")
+        change = "UPDATE deployment.drift_references SET features = %s, made_by = %s"
+        connection.execute(change, [dump(changed), changed.made_by])
+        ask_quietly(deployment)
+        assert "another/1.0/1" in looked_at(deployment, 4).error
+        known = eventually(lambda: connection.execute(kept, [ENDPOINT]).fetchone(), "it is taken anew")
+        assert known[1] == 20
+        eventually(lambda: connection.execute(kept, [ENDPOINT]).fetchone() == (made_by, 20), "it is there")
+
+        order(deployment, min_corrections=0, window=0)
+        database = Database(url, "deployment")
+        try:
+            with database.transaction() as tx:
+                watching.forget_old(tx)
+        finally:
+            database.close()
+        assert connection.execute(kept, [ENDPOINT]).fetchone() is None
+
+
+def looked_at(deployment: Deployment, number: int) -> loop_pb2.DriftWindow:
+    """The window of this number, once it was looked at."""
+    request = api.ListDriftWindowsRequest(parent=ENDPOINT)
+
+    def look() -> loop_pb2.DriftWindow | None:
+        windows = deployment.client.ListDriftWindows(request).drift_windows
+        return next(
+            (each for each in windows if each.number == number and (each.findings or each.error)), None
+        )
+
+    return eventually(look, f"window {number} is looked at")
 
 
 def test_the_brake_is_within_reach_while_ingestion_is_away(deployment: Deployment, live: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from sartor_deployment.drift import detect, statistics
-from sartor_deployment.drift.detect import Comparison
+from sartor_deployment.drift import features, statistics
+from sartor_deployment.drift.detect import Comparison, OtherEmbedder
 from sartor_deployment.drift.embeddings import ngram_vector, vectors
 from sartor_deployment.drift.findings import Finding, Signal
 from sartor_deployment.drift.permutation import RandomSplits, p_value
@@ -29,7 +31,7 @@ TAXES = (
 @pytest.fixture(autouse=True)
 def by_wording(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embeddings that need no model: the tests are of the tests."""
-    monkeypatch.setattr(detect, "embedder", lambda: ("character_ngrams", ngram_vector))
+    monkeypatch.setattr(features, "embedder", lambda: ("character_ngrams", ngram_vector))
 
 
 def asked(random_: random.Random, count: int, templates: tuple[str, ...] = BIKES) -> list[Sample]:
@@ -148,6 +150,61 @@ def test_clusters_do_not_know_which_requests_are_new() -> None:
     order = np.random.default_rng(0).permutation(len(points))
     one, other = statistics.clusters(points), statistics.clusters(points[order])
     assert (one[order] == other).all()
+
+
+def labelled(random_: random.Random, count: int, *labels: str) -> list[Sample]:
+    """Questions answered with labels."""
+    return [Sample(each.question, random_.choice(labels)) for each in asked(random_, count)]
+
+
+def test_what_is_kept_of_a_reference_says_the_same_as_its_requests() -> None:
+    """To the last figure, though nothing but features went to the database and back."""
+    random_ = random.Random(10)
+    reference = labelled(random_, 160, "Dock", "Till")
+    window = labelled(random_, 40, "Dock", "Bench") + asked(random_, 40, TAXES)
+    kept = features.extract(reference, b"key")
+    back = features.load(features.dump(kept))
+    assert (back.words, back.labels, back.label_names) == (kept.words, kept.labels, kept.label_names)
+    for now in (window, labelled(random_, 80, "Dock", "Bench")):
+        by_text, by_features = (
+            Comparison(each, now, false_alarm_rate=0.01).findings()
+            for each in (features.extract(reference, b"key"), back)
+        )
+        assert by_text == by_features
+        assert by_text[0].found
+
+
+def test_what_is_kept_of_a_reference_holds_no_text() -> None:
+    """Neither a question nor a word nor a rare answer; a label that many answers are keeps its name."""
+    random_ = random.Random(11)
+    reference = [*labelled(random_, 60, "Dock", "Till"), Sample("Ms Quillfeather asks", "Call her")]
+    data = features.dump(features.extract(reference))
+    with np.load(io.BytesIO(data)) as arrays:
+        kept = b"".join(arrays[name].tobytes() for name in arrays)
+    assert b"Dock" in kept
+    for word in (b"Quillfeather", b"quillfeather", b"bike", b"helmet", b"Call her"):
+        assert word not in kept
+    texts = features.dump(features.extract(asked(random_, 60)))
+    assert not features.load(texts).labels  # of answers that are texts there is not even a hash
+    other = features.extract(reference)
+    assert other.words != features.load(data).words  # another key each time
+
+
+def test_a_label_that_is_gone_is_named() -> None:
+    """By the reference alone."""
+    random_ = random.Random(12)
+    reference = features.load(features.dump(features.extract(labelled(random_, 160, "Dock", "Till"))))
+    window = labelled(random_, 80, "Dock")
+    drifted = {each.signal: each for each in Comparison(reference, window, false_alarm_rate=0.01).findings()}
+    assert "Till 0%" in drifted[Signal.OUTPUT_LABELS].message
+
+
+def test_a_reference_of_another_embedder_is_refused() -> None:
+    """Vectors of two models say nothing of each other."""
+    random_ = random.Random(13)
+    kept = replace(features.extract(asked(random_, 40)), made_by="e5/0.0/1")
+    with pytest.raises(OtherEmbedder, match=r"made by e5/0\.0/1, this worker makes character_ngrams"):
+        Comparison(kept, asked(random_, 40), false_alarm_rate=0.01)
 
 
 def test_samples_survive_the_way_to_the_job(tmp_path: object) -> None:

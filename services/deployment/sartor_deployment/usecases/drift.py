@@ -14,7 +14,9 @@ from sartor_deployment.drift.findings import Finding
 from sartor_deployment.loop import DriftSpec
 from sartor_deployment.resources import ENDPOINT, EndpointSpec, Revision
 from sartor_deployment.rollout import DecisionKind
-from sartor_deployment.store import DriftWindow
+from sartor_deployment.store import DriftWindow, drift_references
+from sartor_deployment.store.drift_references import DriftReference
+from sartor_deployment.usecases import drift_reference
 from sartor_deployment.usecases.decisions import decide_about
 
 LOOK = "drift"
@@ -38,7 +40,8 @@ def cut(tx: Transaction, endpoint: str) -> DriftWindow | None:
     if not spec.window or not name:
         return None
     revision = store.revision(tx.connection, name)
-    window = _next_window(tx, revision, spec)
+    reference = drift_reference.reference_of(tx, revision, order)
+    window = _next_window(tx, revision, spec, reference) if reference is not None else None
     if window is None:
         return None
     store.insert_drift_window(tx, window)
@@ -54,13 +57,13 @@ def cut(tx: Transaction, endpoint: str) -> DriftWindow | None:
     return window
 
 
-def _next_window(tx: Transaction, revision: Revision, spec: DriftSpec) -> DriftWindow | None:
-    since = revision.live_time or revision.create_time
+def _next_window(
+    tx: Transaction, revision: Revision, spec: DriftSpec, reference: DriftReference
+) -> DriftWindow | None:
     last = store.last_drift_window(tx.connection, revision.name)
-    reference = store.first_samples(tx.connection, revision.name, since, spec.reference_size)
-    if len(reference) < spec.reference_size or (last is not None and not last.looked):
+    if last is not None and not last.looked:
         return None
-    edge = (reference[-1].create_time, reference[-1].id)
+    edge = (reference.end_time, reference.end_id)
     if last is not None:
         edge = max(edge, (last.end_time, last.end_id))
     rows = store.samples_after(tx.connection, revision.name, *edge, spec.window)
@@ -73,7 +76,7 @@ def _next_window(tx: Transaction, revision: Revision, spec: DriftSpec) -> DriftW
         endpoint=revision.endpoint,
         revision=revision.name,
         number=number,
-        reference_requests=len(reference),
+        reference_requests=reference.requests,
         window_requests=len(rows),
         start_time=rows[0].create_time,
         end_time=rows[-1].create_time,
@@ -86,6 +89,9 @@ def _next_window(tx: Transaction, revision: Revision, spec: DriftSpec) -> DriftW
 def looked(tx: Transaction, window: DriftWindow, findings: Sequence[Finding], embedding: str) -> None:
     """On the job's result: each signal that drifted is a decision with its numbers."""
     store.looked_at(tx, window, [each.to_json() for each in findings], embedding=embedding)
+    reference = drift_references.reference(tx.connection, window.revision)
+    if reference is not None:
+        drift_reference.keep_scores(tx, reference, window.after_time)
     for each in findings:
         if not each.found:
             continue
