@@ -157,6 +157,14 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
     [
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "tool", "tool_call_id": "a"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
+        ({"messages": [{"role": "system", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "content": None, "tool_calls": []}]}, "messages[0].content"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
         ({"tools": "weather"}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"stop": 5}, "stop"),
@@ -174,14 +182,30 @@ def test_what_engines_take_for_their_own_failure_is_the_clients_mistake(
     assert (error.status_code, error.json()["error"]["param"]) == (400, param)
 
 
+def test_a_role_that_nobody_has_is_told_with_those_there_are() -> None:
+    """In OpenAI's shape; the engine would read it as if it were one."""
+    asked = {**QUESTION, "messages": [{"role": "wizard", "content": "x"}]}
+    error = client(NOBODY).post("/v1/chat/completions", json=asked).json()["error"]
+    assert (error["code"], error["type"]) == ("invalid_value", "invalid_request_error")
+    assert "'wizard'" in error["message"]
+    assert "developer" in error["message"]
+
+
 def test_tools_calls_and_parts_of_text_pass(engine: Any) -> None:
     """In all the forms in which OpenAI's client sends them."""
     good = engine(lambda handler, body: send(handler, 200, {"model": "r1"}))
     function = {"name": "weather", "arguments": "{}"}
     messages = [
+        {"role": "developer", "content": ""},
         {"role": "user", "content": [{"type": "text", "text": "Rain?"}]},
-        {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": function}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "a", "type": "function", "function": function}],
+        },
         {"role": "tool", "tool_call_id": "a", "content": "no"},
+        {"role": "assistant", "content": None, "function_call": function},
+        {"role": "function", "name": "weather", "content": "no"},
     ]
     body = {
         "model": "support",

@@ -14,6 +14,8 @@ from sartor_deployment.gateway.schema_form import check_schema
 from sartor_deployment.gateway.tool_choice import check_tools, is_function
 
 _MOST_LOGPROBS = 20
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_INSTEAD_OF_CONTENT = ("tool_calls", "function_call", "refusal")
 _FORMATS = ("text", "json_object", "json_schema")
 
 
@@ -61,18 +63,30 @@ def _messages(messages: Any) -> None:
         place = f"messages[{number}]"
         if not isinstance(each.get("role"), str) or not each["role"]:
             raise _wrong(f"{place}.role", "must be text, such as user")
-        content = each.get("content")
-        for part in content if isinstance(content, list) else ():
-            kind = part.get("type", "text") if isinstance(part, dict) else None
-            if kind != "text":
-                raise _wrong(
-                    f"{place}.content", "may hold parts of the type text only: this model reads text"
-                )
+        if each["role"] not in _ROLES:
+            text = f"'{place}.role' is {each['role']!r:.40}; it must be one of {', '.join(_ROLES)}"
+            raise ApiError(400, text, "invalid_value", f"{place}.role")
+        _content(each, f"{place}.content")
         calls = each.get("tool_calls")
         if calls is not None and not (isinstance(calls, list) and all(map(is_function, calls))):
             raise _wrong(
                 f"{place}.tool_calls", 'must be an array of {"type": "function", "function": {"name": …}}'
             )
+
+
+def _content(message: dict[str, Any], place: str) -> None:
+    """An engine takes nothing at all for an empty text, and answers to that."""
+    content = message.get("content")
+    if content is None:
+        if message["role"] != "assistant" or not any(message.get(each) for each in _INSTEAD_OF_CONTENT):
+            raise _wrong(place, "is missing: it must be text, or an array of parts of the type text")
+    elif not isinstance(content, str | list) or content == []:
+        raise _wrong(place, "must be text, or an array of parts of the type text")
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, dict) or part.get("type", "text") != "text":
+            raise _wrong(place, "may hold parts of the type text only: this model reads text")
+        if not isinstance(part.get("text"), str):
+            raise _wrong(place, 'has a part without "text"')
 
 
 def _options(value: dict[str, Any]) -> None:
