@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from sartor_deployment.targets.kubernetes_apply import apply
 from sartor_deployment.targets.kubernetes_kserve import render_kserve
 from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget, Served
 
+from tests.kustomize import kustomize, needs_kubectl
 from tests.unit.deployment.test_kubernetes_vllm import BASE, SERVED
 
 CRD = json.loads((Path(__file__).parent / "kserve_llminferenceservice.json").read_text())
@@ -56,16 +55,12 @@ def test_its_other_files_fit_the_kubernetes_schema() -> None:
     assert {*listed} == {name for name in texts if name.endswith(".yaml")} - {"kustomization.yaml"}
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@needs_kubectl
 def test_the_folder_builds_with_kustomize(tmp_path: Path) -> None:
     """As a GitOps controller would."""
     for name, text in render_kserve(SERVED, KubernetesTarget()).items():
         (tmp_path / name).write_text(text)
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(list(yaml.safe_load_all(done.stdout))) == 3
+    assert len(kustomize(tmp_path)) == 3
 
 
 def test_every_file_is_compared_with_its_digest_before_the_engine_reads_it() -> None:
