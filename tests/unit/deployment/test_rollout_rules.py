@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from sartor_deployment.gateway.device_answers import DeviceAnswer
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.feedback import parse_feedback
-from sartor_deployment.gateway.sample import agreement, answer_text, masked, masked_json, question_of
+from sartor_deployment.gateway.feedback import masked_feedback, parse_feedback
+from sartor_deployment.gateway.sample import agreement, answer_text, masked_json, question_of
 from sartor_deployment.gateway.traffic import Seen, traffic_row
 from sartor_deployment.gateway.usage import Passage
 from sartor_deployment.resources import EndpointSpec, WatchingSpec, WeightsForm, check_spec
@@ -127,7 +128,7 @@ def test_all_faults_of_a_rollout_are_told_at_once() -> None:
 def test_what_is_sampled_is_masked_whole_or_streamed() -> None:
     """The same address has the same placeholder, and the streamed answer is put together."""
     text = "Mail a@example.com or b@example.com, again a@example.com"
-    assert masked(text) == "Mail [EMAIL_1] or [EMAIL_2], again [EMAIL_1]"
+    assert masked_json(text) == "Mail [EMAIL_1] or [EMAIL_2], again [EMAIL_1]"
     stream = (
         b'data: {"choices":[{"delta":{"content":"He"}}]}\n\ndata: {"choices":[{"delta":{"content":"y"}}]}\n\n'
     )
@@ -165,6 +166,20 @@ def test_a_sample_that_cannot_be_read_still_counts_as_a_request() -> None:
     seen = Seen("req-1", "e", "e/revisions/r1", "", 200, False, 1.0, question=deep)
     row = traffic_row(seen, Passage(keep_text=True))
     assert (row.id, row.question, row.status) == ("req-1", None, 200)
+
+
+def test_feedback_is_masked_with_one_number_for_one_person_in_all_of_it() -> None:
+    """A correction of a device's answer is trained on with its question."""
+    device = {
+        "revision": "r",
+        "messages": [{"role": "user", "content": "Who is a@example.org?"}],
+        "answer": "b@example.org",
+    }
+    given = {"request_id": "r", "correction": "b@example.org knows a@example.org", "device": device}
+    masked = masked_feedback(parse_feedback(given))
+    assert masked.correction == "[EMAIL_2] knows [EMAIL_1]"
+    assert masked.device == DeviceAnswer("r", [{"role": "user", "content": "Who is [EMAIL_1]?"}], "[EMAIL_2]")
+    assert masked_feedback(parse_feedback({"request_id": "r", "score": 1})).correction is None
 
 
 @pytest.mark.parametrize(

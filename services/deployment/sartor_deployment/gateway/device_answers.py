@@ -14,7 +14,7 @@ from sartor_platform.transaction import Transaction
 
 from sartor_deployment import store
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.sample import masked_json, storable
+from sartor_deployment.gateway.sample import storable
 from sartor_deployment.resources import REVISION
 from sartor_deployment.store import KnownRequest, RequestRow
 
@@ -54,18 +54,17 @@ def parse_device_answer(value: Any) -> DeviceAnswer:
 def keep_device_answer(tx: Transaction, request: str, given: DeviceAnswer, project: str) -> KnownRequest:
     """Write down that a device gave this answer; the same again changes nothing.
 
-    Its text is kept where the endpoint samples at all, and masked like a sample's.
+    Its text is kept where the endpoint samples at all.
 
     Args:
         request: the answer's id on the device. llama.cpp draws them at random, so two devices' never meet.
+        given: masked.
         project: "projects/{project}" of the caller's key, or "" where everybody may ask.
     Raises:
         ApiError: 404: there is no such revision, for this caller.
     """
     name, endpoint = given.revision, _endpoint(tx, given.revision, project)
-    question, answer = None, None
-    if given.messages and store.sample_shares(tx.connection).get(endpoint):
-        question, answer = masked_json([list(given.messages), given.answer])
+    told = bool(given.messages) and bool(store.sample_shares(tx.connection).get(endpoint))
     row = RequestRow(
         id=f"device-{hashlib.sha256(f'{name} {request}'.encode()).hexdigest()[:32]}",
         answer_id=request,
@@ -78,8 +77,8 @@ def keep_device_answer(tx: Transaction, request: str, given: DeviceAnswer, proje
         total_ms=0.0,
         prompt_tokens=0,
         completion_tokens=0,
-        question=json.dumps(question) if question else None,
-        answer=answer,
+        question=json.dumps(list(given.messages)) if told else None,
+        answer=given.answer if told else None,
         on_device=True,
     )
     store.put_device_answer(tx, row)

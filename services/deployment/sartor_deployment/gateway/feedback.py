@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sartor_platform.database import Database, is_transient
@@ -11,7 +11,7 @@ from sartor_platform.names import new_id
 from sartor_deployment import store
 from sartor_deployment.gateway.device_answers import DeviceAnswer, keep_device_answer, parse_device_answer
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.sample import masked, storable
+from sartor_deployment.gateway.sample import masked_json, storable
 from sartor_deployment.store import FeedbackRow
 
 _THUMBS = {"up": 1.0, "down": 0.0}
@@ -92,6 +92,19 @@ def _text(value: dict[str, Any], name: str) -> str | None:
     return text.strip() or None  # white space alone says nothing, and must not become a training record
 
 
+def masked_feedback(given: Feedback) -> Feedback:
+    """With personal data masked: the same number for the same value in question, answer and correction."""
+    device = given.device
+    told = [list(device.messages), device.answer] if device else []
+    told, correction, comment = masked_json([told, given.correction, given.comment])
+    return replace(
+        given,
+        correction=correction,
+        comment=comment,
+        device=replace(device, messages=told[0], answer=told[1]) if device else None,
+    )
+
+
 class FeedbackTable:
     """Feedback in the database, masked before it is written."""
 
@@ -105,6 +118,7 @@ class FeedbackTable:
             ApiError: 404 answer_not_found or revision_not_found, 409 the id is taken, 503 while the database
                 is away.
         """
+        given = masked_feedback(given)
         try:
             with self._database.transaction() as tx:
                 found = store.request_of(tx.connection, given.request, project)
@@ -124,8 +138,8 @@ class FeedbackTable:
                     endpoint=found.endpoint,
                     revision=found.revision,
                     score=given.score,
-                    correction=masked(given.correction) if given.correction else None,
-                    comment=masked(given.comment) if given.comment else None,
+                    correction=given.correction,
+                    comment=given.comment,
                     on_device=found.on_device,
                 )
                 if not store.insert_feedback(tx, row):

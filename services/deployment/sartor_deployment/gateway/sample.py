@@ -15,18 +15,16 @@ CLASSIFIED = "classification"
 """Marks the question of a classification: what corrects it is a label."""
 
 
-def masked(text: str) -> str:
-    """The text with personal data and secrets replaced by kind and number, as [EMAIL_1]."""
-    return str(masked_json(text))
-
-
 def storable(text: str) -> str:
     """The text without what no database column takes: NUL, and halves of surrogate pairs."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def masked_json(value: Any) -> Any:
-    """The same with every string in it masked; one number for one value in all of them."""
+    """The value with personal data and secrets in its strings replaced by kind and number, as [EMAIL_1].
+
+    One number for one value in all of them.
+    """
     return _with_strings(value, iter(mask(list(_strings(value)), EVERY_KIND).texts))
 
 
