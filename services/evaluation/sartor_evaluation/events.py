@@ -13,8 +13,8 @@ from sartor_platform.events import Event
 from sartor_platform.inbox import Handler
 from sartor_platform.transaction import Transaction
 
-from sartor_evaluation import usecases
 from sartor_evaluation.resources import BaseModel, Curation, ModelVersion
+from sartor_evaluation.usecases import gates
 
 TOPICS = ("sartor.training.v1", "sartor.curation.v1", "sartor.deployment.v1")
 
@@ -22,7 +22,7 @@ TOPICS = ("sartor.training.v1", "sartor.curation.v1", "sartor.deployment.v1")
 def _base_model_ready(tx: Transaction, event: Event) -> None:
     message: training_events_pb2.BaseModelReady = event.message
     model = BaseModel(name=message.base_model, digest=message.digest, manifest=_reference(message.manifest))
-    usecases.remember_base_model(tx, model)
+    gates.remember_base_model(tx, model)
 
 
 def _model_version_created(tx: Transaction, event: Event) -> None:
@@ -36,7 +36,7 @@ def _model_version_created(tx: Transaction, event: Event) -> None:
         curation=message.curation,
         curated_manifest=_reference(message.curated_manifest),
     )
-    usecases.model_version_created(
+    gates.model_version_created(
         tx, version, standing_order=message.standing_order, run=event.run, generation=event.generation
     )
 
@@ -46,23 +46,23 @@ def _curation_succeeded(tx: Transaction, event: Event) -> None:
     curation = Curation(
         name=message.curation, snapshot=message.snapshot, manifest=_reference(message.manifest)
     )
-    usecases.remember_curation(tx, curation)
+    gates.remember_curation(tx, curation)
 
 
 def _revision_promoted(tx: Transaction, event: Event) -> None:
     message: deployment_events_pb2.RevisionPromoted = event.message
-    usecases.remember_live_version(tx, message.endpoint, message.model_version)
+    gates.remember_live_version(tx, message.endpoint, message.model_version)
 
 
 def _endpoint_rolled_back(tx: Transaction, event: Event) -> None:
     message: deployment_events_pb2.EndpointRolledBack = event.message
     if message.model_version:  # older deployments did not say
-        usecases.remember_live_version(tx, message.endpoint, message.model_version)
+        gates.remember_live_version(tx, message.endpoint, message.model_version)
 
 
 def _reevaluation_requested(tx: Transaction, event: Event) -> None:
     message: deployment_events_pb2.ReevaluationRequested = event.message
-    usecases.reevaluation_requested(
+    gates.reevaluation_requested(
         tx,
         message.endpoint,
         message.model_version,

@@ -8,12 +8,14 @@ from typing import Any
 from sartor_platform.errors import FailedPrecondition, InvalidArgument
 from sqlalchemy import Connection
 
-from sartor_evaluation import comparing, store, usecases
+from sartor_evaluation import comparing, store
 from sartor_evaluation.checks import check_once, metric_violations
 from sartor_evaluation.items import HELD_OUT
 from sartor_evaluation.names import not_found, project_of
 from sartor_evaluation.resources import Evaluation
 from sartor_evaluation.specs import Candidate, EvaluationSpec, FewShotSpec, object_json
+from sartor_evaluation.usecases import evaluations
+from sartor_evaluation.usecases.inputs import inputs_of
 
 _LEADERBOARD_EVALUATIONS = 1_000
 
@@ -36,7 +38,7 @@ def ask_once(
     spec = EvaluationSpec(
         candidates=(named,), items=few, general_suite="", max_items=0, few_shot=FewShotSpec()
     )
-    pinned = usecases.inputs_of(connection, parent, spec).models[named.model]
+    pinned = inputs_of(connection, parent, spec).models[named.model]
     version = None if pinned.version is None else object_json(pinned.version)
     return {
         "candidate": named.id,
@@ -56,7 +58,10 @@ def compare_evaluations(
         NotFound: EVALUATION_NOT_FOUND, CANDIDATE_NOT_FOUND.
         FailedPrecondition: NOTHING_SHARED, no item was asked by both; or one has not succeeded yet.
     """
-    ours, theirs = usecases.get_evaluation(connection, name), usecases.get_evaluation(connection, baseline)
+    ours, theirs = (
+        evaluations.get_evaluation(connection, name),
+        evaluations.get_evaluation(connection, baseline),
+    )
     for one in (ours, theirs):
         if not one.findings:
             raise FailedPrecondition(

@@ -21,12 +21,14 @@ from sartor_platform.listing import parse_filter
 from sartor_platform.runtime import Runtime
 from sqlalchemy import Connection
 
-from sartor_evaluation import reading, service_messages, standing, store, suite_messages, usecases
+from sartor_evaluation import reading, service_messages, standing, store, suite_messages
 from sartor_evaluation.checks import check_gate, check_suite
 from sartor_evaluation.names import EVALUATION, GATE, PROJECT, SUITE, project_of
 from sartor_evaluation.once import RunnerClients
 from sartor_evaluation.prompt_service import PromptCalls
 from sartor_evaluation.specs import SuiteSpec
+from sartor_evaluation.usecases import evaluations
+from sartor_evaluation.usecases.inputs import inputs_of
 
 _ONCE_SECONDS = 60.0
 _FINISHED = (
@@ -151,11 +153,11 @@ class EvaluationService(PromptCalls, evaluation_service_pb2_grpc.EvaluationServi
         deadline = service_messages.deadline_of(request.evaluation)
         if request.validate_only:
             with self._database.read() as connection:
-                usecases.inputs_of(connection, request.parent, spec, self._allowed)
+                inputs_of(connection, request.parent, spec, self._allowed)
             return service_messages.evaluation_message("", spec)
 
         def make() -> evaluation_pb2.Evaluation:
-            name = usecases.create_evaluation(
+            name = evaluations.create_evaluation(
                 tx,
                 request.parent,
                 spec,
@@ -192,7 +194,7 @@ class EvaluationService(PromptCalls, evaluation_service_pb2_grpc.EvaluationServi
     ) -> evaluation_pb2.Evaluation:
         """Stops an evaluation."""
         with self._database.transaction() as tx:
-            usecases.cancel_evaluation(tx, request.name)
+            evaluations.cancel_evaluation(tx, request.name)
             return _evaluation(tx.connection, request.name)
 
     def WatchEvaluation(
@@ -232,7 +234,7 @@ class EvaluationService(PromptCalls, evaluation_service_pb2_grpc.EvaluationServi
         slices = re.findall(r"slices\.[a-z_][a-z0-9_.]*", request.filter)
         wanted = parse_filter(request.filter, ["candidate", "suite", "item_id", *slices])
         with self._database.read() as connection:
-            usecases.get_evaluation(connection, request.parent)
+            evaluations.get_evaluation(connection, request.parent)
             found, token = store.list_item_results(
                 connection,
                 request.parent,
@@ -294,5 +296,5 @@ class EvaluationService(PromptCalls, evaluation_service_pb2_grpc.EvaluationServi
 
 
 def _evaluation(connection: Connection, name: str) -> evaluation_pb2.Evaluation:
-    found = usecases.get_evaluation(connection, name)
+    found = evaluations.get_evaluation(connection, name)
     return service_messages.stored_message(found, jobs.job_of(connection, name))

@@ -13,7 +13,6 @@ from sartor_platform.transaction import Transaction
 from sartor_platform.worker import JobContext, JobKind
 from sqlalchemy import Connection
 
-from sartor_evaluation import usecases
 from sartor_evaluation.cost import cost_clients
 from sartor_evaluation.finished_items import keep_finished
 from sartor_evaluation.gates import Rule, rule_to_json, with_forgetting
@@ -27,6 +26,7 @@ from sartor_evaluation.staging import (
     stage_prompts,
     stage_suites,
 )
+from sartor_evaluation.usecases import evaluations
 
 _FILES = {
     "report": "report.json",
@@ -45,7 +45,7 @@ def job_kinds() -> list[JobKind]:
             entry="sartor_evaluation.job:evaluate",
             stage_in=stage_in,
             stage_out=stage_out,
-            failed=usecases.evaluation_failed,
+            failed=evaluations.evaluation_failed,
             on_message=keep_finished,
         )
     ]
@@ -54,7 +54,7 @@ def job_kinds() -> list[JobKind]:
 def stage_in(context: JobContext) -> dict[str, Any]:
     """Fetch models, curated splits and items; the task for `evaluate`."""
     with context.runtime.database.read() as connection:
-        evaluation = usecases.get_evaluation(connection, context.job.resource)
+        evaluation = evaluations.get_evaluation(connection, context.job.resource)
         gate = _gate(connection, evaluation)
         suites = stage_suites(context, connection, evaluation)
         prompts = stage_prompts(connection, evaluation)
@@ -88,7 +88,7 @@ def stage_out(context: JobContext, result: dict[str, Any]) -> Callable[[Transact
     limit = context.runtime.settings.listed_item_results
     rows = list(islice(_item_results(Path(result["item_results"])), limit))
     name = context.job.resource
-    return lambda tx: usecases.evaluation_succeeded(tx, name, result["findings"], objects, rows)
+    return lambda tx: evaluations.evaluation_succeeded(tx, name, result["findings"], objects, rows)
 
 
 def _gate(connection: Connection, evaluation: Evaluation) -> GateSpec | None:

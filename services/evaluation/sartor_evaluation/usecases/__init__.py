@@ -1,0 +1,3 @@
+"""One function for each request, event or job result: validate, change state, write the outbox, in one
+transaction.
+"""
