@@ -52,6 +52,7 @@ parameters.hostnames = [os.environ.get("HOST", "127.0.0.1")]
 parameters.port = int(os.environ.get("PORT", "8080"))
 parameters.n_ctx = settings["context_length"] * settings["slots"]
 parameters.n_parallel = settings["slots"]
+parameters.use_jinja = True
 parameters.fit_params = False
 parameters.ui = False
 parameters.verbosity = 1

@@ -70,6 +70,7 @@ def _parameters(xllamacpp: Any, given: argparse.Namespace) -> Any:
     parameters.n_ctx = given.context * given.slots  # the server divides it among the slots
     parameters.n_parallel = given.slots
     parameters.fit_params = False  # it would shrink the context quietly
+    parameters.use_jinja = True  # the model's own chat template, as in training, with its place for tools
     parameters.ui = False
     parameters.cache_ram_mib = _PROMPT_CACHE_MIB
     parameters.verbosity = 1  # errors

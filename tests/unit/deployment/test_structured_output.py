@@ -199,6 +199,10 @@ def test_tools_that_the_model_would_never_read_are_refused(clients: dict[str, op
         {"type": "string", "pattern": "^(a?){500}(a?){500}$"},
         {"enum": [f"value {number}" for number in range(2000)]},
         {"oneOf": [{"const": number} for number in range(5000)]},
+        {
+            "anyOf": [{"type": "array", "items": {"$ref": "#/$defs/a"}} for _ in range(200)],
+            "$defs": {"a": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/a"}}] * 200}},
+        },
         {"type": "nonsense"},
         5,
     ],
@@ -239,6 +243,28 @@ def test_strict_promises_nothing_that_the_engine_does_not_keep(schema: dict[str,
     assert caught.value.status == 400
     assert word in caught.value.message
     check_schema(schema, "schema", strict=False)
+
+
+def test_a_schema_of_many_readings_is_refused_and_a_tree_of_named_nodes_is_not() -> None:
+    """Readings multiply in a circle, unless each alternative says first which one it is."""
+
+    def node(**first: Any) -> dict[str, Any]:
+        properties = {**first, "left": {"$ref": "#/$defs/node"}}
+        return {"type": "object", "properties": properties, "required": [*properties]}
+
+    def tree(*nodes: dict[str, Any]) -> dict[str, Any]:
+        alternatives = {"anyOf": [*nodes, {"type": "integer"}]}
+        return {"$ref": "#/$defs/node", "$defs": {"node": alternatives}}
+
+    check_schema(tree(node(kind={"const": "add"}), node(kind={"const": "negate"})), "schema", strict=True)
+    chain = {f"a{level}": {"anyOf": [{"$ref": f"#/$defs/a{level + 1}"}] * 5} for level in range(20)}
+    for schema, word in (
+        (tree(node(), node()), "const"),
+        ({"$ref": "#/$defs/a0", "$defs": {**chain, "a20": {"type": "null"}}}, "readings"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}}, "without an end"),
+    ):
+        with pytest.raises(ApiError, match=word):
+            check_schema(schema, "schema", strict=False)
 
 
 def test_a_schema_deeper_than_any_grammar_is_refused() -> None:

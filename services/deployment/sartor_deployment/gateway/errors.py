@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 _TEMPLATE = "Jinja Exception:"
-"""What llama.cpp writes before the words of a template that refuses, as of one that wants roles to alternate."""
+"""What llama.cpp writes before the words of a template that refuses, as where roles must alternate."""
 _GRAMMAR, _SCHEMA = "failed to parse grammar", "Automatic parser generation failed:"
 _NO_GRAMMAR = (
     "it can make no grammar of it. The usual reasons are references that lead to themselves and counts beyond"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sartor_deployment.gateway.errors import ApiError
+from sartor_deployment.gateway.schema_ambiguity import Ambiguous, check_readings
 
 _MOST_BYTES = 65_536
 _MOST_DEPTH = 32
@@ -67,6 +68,10 @@ def check_schema(schema: Any, place: str, *, strict: bool) -> None:
         _check_node(node, at)
         if strict:
             _check_enforced(node, at)
+    try:
+        check_readings(schema)
+    except (Ambiguous, RecursionError) as error:
+        raise _refused(place, f"cannot be a grammar: {error}") from error
 
 
 def _nodes(node: Mapping[str, Any], at: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any], int]]:
