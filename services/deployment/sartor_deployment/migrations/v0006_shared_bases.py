@@ -23,7 +23,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop both. Revisions on a shared base that are not live are rejected: no earlier release can run them."""
+    """Drop both. Revisions on a shared base that are not live are rejected: no older release runs them."""
     op.execute(
         "UPDATE revisions SET state = 'REJECTED', error_reason = 'SHARED_BASE_DROPPED' WHERE base_weights IS"
         " NOT NULL AND state IN ('STARTING', 'CHECKING', 'CANARY', 'AWAITING_APPROVAL')"
