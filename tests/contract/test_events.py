@@ -27,6 +27,7 @@ HANDLED_BY = {
     "sartor.ingestion.v1.ObjectPublished": {"ingestion"},
     "sartor.ingestion.v1.SnapshotRequested": {"ingestion"},
     "sartor.ingestion.v1.SnapshotCreated": {"curation"},
+    "sartor.ingestion.v1.SnapshotUnchanged": {"deployment"},
     "sartor.curation.v1.CurationSucceeded": {"training", "evaluation", "deployment"},
     "sartor.curation.v1.CurationFailed": {"deployment"},
     "sartor.training.v1.TrainingJobFailed": {"deployment"},

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sartor.common.v1 import object_reference_pb2
 from sartor.curation.v1 import curation_events_pb2
 from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2
+from sartor.ingestion.v1 import ingestion_events_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_datasets.manifests import ObjectReference
 from sartor_datasets.strict_json import ManifestInvalid
@@ -18,7 +19,7 @@ from sartor_platform.transaction import Transaction
 
 from sartor_deployment.usecases import adaptations, loop, projections, reevaluation, revisions
 
-TOPICS = ("sartor.training.v1", "sartor.evaluation.v1", "sartor.curation.v1")
+TOPICS = ("sartor.ingestion.v1", "sartor.training.v1", "sartor.evaluation.v1", "sartor.curation.v1")
 
 
 def _base_model_ready(tx: Transaction, event: Event) -> None:
@@ -48,7 +49,13 @@ def _curation_succeeded(tx: Transaction, event: Event) -> None:
         message.standing_order,
         message.kept_by_split["train"],
         event.run,
+        message.snapshot,
     )
+
+
+def _snapshot_unchanged(tx: Transaction, event: Event) -> None:
+    message: ingestion_events_pb2.SnapshotUnchanged = event.message
+    loop.snapshot_unchanged(tx, message.snapshot, event.run)
 
 
 def _stage_failed(tx: Transaction, event: Event) -> None:
@@ -98,6 +105,7 @@ def _model_version_approved(tx: Transaction, event: Event) -> None:
 
 
 HANDLERS: Mapping[str, Handler] = {
+    "sartor.ingestion.v1.SnapshotUnchanged": _snapshot_unchanged,
     "sartor.training.v1.BaseModelReady": _base_model_ready,
     "sartor.training.v1.ModelVersionCreated": _model_version_created,
     "sartor.evaluation.v1.ModelVersionApproved": _model_version_approved,

@@ -171,6 +171,8 @@ class Adaptation:
     stage_time: datetime
     create_time: datetime
     end_time: datetime | None
+    snapshot: str = ""
+    """Where ingestion said that nothing came in since this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,11 @@ from sartor.ingestion.v1 import ingestion_events_pb2
 from sartor_datasets.manifests import ObjectReference
 
 
+def snapshot_unchanged(dataset: str, snapshot: str) -> ingestion_events_pb2.SnapshotUnchanged:
+    """Nothing came in since this snapshot: who asked for a newer one need not wait."""
+    return ingestion_events_pb2.SnapshotUnchanged(dataset=dataset, snapshot=snapshot)
+
+
 def snapshot_created(
     *, snapshot: str, dataset: str, sequence: int, manifest: ObjectReference, record_count: int
 ) -> ingestion_events_pb2.SnapshotCreated:

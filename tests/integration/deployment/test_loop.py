@@ -27,6 +27,7 @@ from sartor.curation.v1 import curation_events_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
 from sartor.deployment.v1 import endpoint_pb2, loop_pb2
 from sartor.evaluation.v1 import evaluation_events_pb2, evaluation_pb2, gate_pb2
+from sartor.ingestion.v1 import ingestion_events_pb2
 from sartor.training.v1 import training_events_pb2
 from sartor_cli.client import Sartor
 from sartor_cli.projects import choose_project
@@ -116,7 +117,7 @@ def order(
     )
 
 
-def curate(deployment: Deployment, name: str, run: str, records: int) -> None:
+def curate(deployment: Deployment, name: str, run: str, records: int, snapshot: str = "") -> None:
     """What curation says when it has done a snapshot."""
     deployment.publish(
         "sartor.curation.v1",
@@ -124,6 +125,7 @@ def curate(deployment: Deployment, name: str, run: str, records: int) -> None:
             curation=f"projects/{PROJECT}/curations/{name}",
             policy=POLICY,
             standing_order=POLICY,
+            snapshot=snapshot,
             kept_by_split={"train": records},
         ),
         run,
@@ -445,6 +447,47 @@ def in_database(deployment: Deployment) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def test_an_adaptation_without_new_data_does_not_wait_for_any(deployment: Deployment, live: str) -> None:
+    """Ingestion says that nothing came in: the newest curation is taken, once it is of that snapshot.
+
+    Where it is what the live model was trained on, that is said.
+    """
+    snapshot = f"{DATASET}/snapshots"
+    begun = deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
+    curate(deployment, "c-late", "run-of-late", 45, f"{snapshot}/8")
+    unchanged = ingestion_events_pb2.SnapshotUnchanged(dataset=DATASET, snapshot=f"{snapshot}/9")
+    deployment.publish("sartor.ingestion.v1", unchanged, begun.run)
+    url = deployment.environment["SARTOR_DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        query = "SELECT state FROM deployment.adaptations WHERE run = %s AND snapshot <> ''"
+        told = eventually(lambda: connection.execute(query, [begun.run]).fetchone(), "it is told")
+        assert told == ("COLLECTING",)
+    curate(deployment, "c-newest-snapshot", "run-of-9", 46, f"{snapshot}/9")
+    asked = retraining(deployment, begun.name)
+    assert asked["curation"].endswith("/c-newest-snapshot")
+    failed = training_events_pb2.TrainingJobFailed(reason="NOTHING_NEW", message="there is no new data")
+    deployment.publish("sartor.training.v1", failed, begun.run)
+    in_state(deployment, "FAILED")
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        change = "UPDATE deployment.model_versions SET curation = %s WHERE name = %s RETURNING curation"
+        trained = "SELECT curation FROM deployment.model_versions WHERE name = %s"
+        (before,) = connection.execute(trained, [version_of(deployment)]).fetchone() or ("",)
+        connection.execute(change, [asked["curation"], version_of(deployment)])
+        again = deployment.client.StartAdaptation(api.StartAdaptationRequest(name=ENDPOINT))
+        deployment.publish("sartor.ingestion.v1", unchanged, again.run)
+        ended = eventually(lambda: ended_as(deployment, again.name), "it ends")
+        connection.execute(change, [before, version_of(deployment)])
+    assert ended.reason == "NOTHING_NEW"
+    assert "no new data came" in ended.message
+
+
+def ended_as(deployment: Deployment, name: str) -> loop_pb2.Adaptation | None:
+    """The adaptation, once it failed."""
+    found = current(deployment)
+    return found if found.name == name and STATE(found.state) == "ADAPTATION_STATE_FAILED" else None
 
 
 def test_drift_begins_an_adaptation(deployment: Deployment, live: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from kafka import KafkaConsumer
 from sartor.common.v1 import job_status_pb2
 from sartor_datasets.records import Record
 
@@ -112,6 +113,52 @@ def test_a_snapshot_can_be_asked_for_by_event(ingestion: Ingestion, unique_name:
     ingestion.pending(unique_name, 1)
     ingestion.publish("SnapshotRequested", {"dataset": f"projects/{unique_name}/datasets/d"})
     assert ingestion.snapshot(unique_name, 1).created_by == "event:/test"
+
+
+def test_who_asks_for_a_snapshot_is_told_that_nothing_is_new(ingestion: Ingestion, unique_name: str) -> None:
+    """With the newest one: where nothing is pending, and where all that is pending was there already."""
+    source = ingestion.apply(unique_name)
+    dataset = f"projects/{unique_name}/datasets/d"
+    ingestion.records(source, {"id": 1, "text": "a"})
+    ingestion.pending(unique_name, 1)
+    newest = ingestion.seal(unique_name)
+    attributes = {"specversion": "1.0", "source": "/test", "type": "sartor.ingestion.v1.SnapshotRequested"}
+    for run, repeated in (("run-without", False), ("run-with-the-same", True)):
+        if repeated:
+            ingestion.records(source, {"id": 1, "text": "a"})
+            ingestion.pending(unique_name, 1)
+        headers = {**attributes, "id": f"{unique_name}-{run}", "sartorrun": run}
+        sent = [(f"ce_{name}", value.encode()) for name, value in headers.items()]
+        sent.append(("content-type", b"application/json"))
+        body = json.dumps({"dataset": dataset}).encode()
+        ingestion.producer.send("sartor.data", body, key=b"k", headers=sent).get(20)
+        assert unchanged(ingestion, run, dataset) == {"dataset": dataset, "snapshot": newest.name}
+    assert len(ingestion.snapshots(unique_name)) == 1
+
+
+def unchanged(ingestion: Ingestion, run: str, dataset: str) -> dict[str, str]:
+    """The SnapshotUnchanged of a run."""
+    consumer = KafkaConsumer(
+        "sartor.ingestion.v1",
+        bootstrap_servers=ingestion.servers.kafka_bootstrap_servers,
+        auto_offset_reset="earliest",
+        group_id=None,
+    )
+
+    def look() -> dict[str, str] | None:
+        for batch in consumer.poll(500).values():
+            for message in batch:
+                headers = {key: value.decode(errors="replace") for key, value in message.headers}
+                if headers.get("ce_sartorrun") == run and headers["ce_subject"] == dataset:
+                    assert headers["ce_type"] == "sartor.ingestion.v1.SnapshotUnchanged"
+                    found: dict[str, str] = json.loads(message.value)
+                    return found
+        return None
+
+    try:
+        return eventually(look, f"run {run} is told that nothing is new")
+    finally:
+        consumer.close()
 
 
 def test_a_source_may_have_a_topic_of_its_own(ingestion: Ingestion, unique_name: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sartor_deployment.resources import ModelVersion
 from sartor_deployment.store.rows import dump, reference_of
 
-_CURATIONS = "SELECT name, policy, training_records, run, create_time FROM curations"
+_CURATIONS = "SELECT name, policy, training_records, run, create_time, snapshot FROM curations"
 
 
 def put_base_model(tx: Transaction, name: str, digest: str, manifest: ObjectReference) -> None:
@@ -38,16 +38,26 @@ class Curation:
     training_records: int
     run: str
     create_time: datetime
+    snapshot: str
+    """"" where it was curated before this was remembered."""
 
 
-def put_curation(tx: Transaction, name: str, policy: str, training_records: int, run: str) -> None:
+def put_curation(
+    tx: Transaction, name: str, policy: str, training_records: int, run: str, snapshot: str
+) -> None:
     """Remember a curation."""
     tx.connection.execute(
         text(
-            "INSERT INTO curations (name, policy, training_records, run)"
-            " VALUES (:name, :policy, :training_records, :run) ON CONFLICT (name) DO NOTHING"
+            "INSERT INTO curations (name, policy, training_records, run, snapshot)"
+            " VALUES (:name, :policy, :training_records, :run, :snapshot) ON CONFLICT (name) DO NOTHING"
         ),
-        {"name": name, "policy": policy, "training_records": training_records, "run": run},
+        {
+            "name": name,
+            "policy": policy,
+            "training_records": training_records,
+            "run": run,
+            "snapshot": snapshot,
+        },
     )
 
 

@@ -18,6 +18,7 @@ from sartor_deployment import store
 from sartor_deployment.drift.findings import Finding
 from sartor_deployment.loop import (
     ADAPTATION,
+    NOTHING_NEW,
     Adaptation,
     AdaptationState,
     Facts,
@@ -149,12 +150,35 @@ def braked(connection: Connection, endpoint: str, run: str) -> str:
 
 
 def curation_succeeded(
-    tx: Transaction, name: str, policy: str, standing_order: str, training_records: int, run: str
+    tx: Transaction,
+    name: str,
+    policy: str,
+    standing_order: str,
+    training_records: int,
+    run: str,
+    snapshot: str,
 ) -> None:
     """On CurationSucceeded: remember it; the adaptation that asked for it goes on."""
     if not standing_order:
         return  # somebody looked at the data: no stage follows from that
-    store.put_curation(tx, name, policy, training_records, run)
+    store.put_curation(tx, name, policy, training_records, run, snapshot)
+    _go_on_with_run(tx, run)
+
+
+def snapshot_unchanged(tx: Transaction, snapshot: str, run: str) -> None:
+    """On SnapshotUnchanged: the adaptation that asked takes what there is, and need not wait for more."""
+    found = store.adaptation_of_run(tx.connection, run)
+    if found is None or found.state is not AdaptationState.COLLECTING:
+        return
+    if not snapshot:
+        text = "the loop's dataset never had any records; send some, or correct answers"
+        adaptations.fail(tx, found, NOTHING_NEW, text)
+        return
+    store.update_adaptation(tx, found, snapshot=snapshot)
+    _go_on_with_run(tx, run)
+
+
+def _go_on_with_run(tx: Transaction, run: str) -> None:
     found = store.adaptation_of_run(tx.connection, run)
     if found is not None:
         spec = EndpointSpec.from_json(orders.get(tx.connection, found.endpoint).spec).loop
@@ -230,6 +254,10 @@ def _curation_for(tx: Transaction, current: Adaptation, spec: LoopSpec) -> store
     waited = (tx.now - current.create_time).total_seconds()
     if own is not None:
         return own
+    if current.snapshot:
+        newest = store.curations_of_policy(tx.connection, spec.curation_policy)
+        if newest and _holds(newest[0].snapshot, current.snapshot):
+            return newest[0]
     if len(since) > 1 or (since and waited > _OWN_SNAPSHOT_SECONDS):
         return since[0]
     if current.corrections or waited <= _NOTHING_CAME_SECONDS:
@@ -242,6 +270,15 @@ def _curation_for(tx: Transaction, current: Adaptation, spec: LoopSpec) -> store
         return newer
     newest = store.curations_of_policy(tx.connection, spec.curation_policy)
     return newest[0] if newest else None  # the one that is live: told as NOTHING_NEW
+
+
+def _holds(curated: str, snapshot: str) -> bool:
+    """Whether what was curated is that snapshot or a later one. One that is not known is taken for it."""
+    of, _, number = curated.rpartition("/")
+    dataset, _, wanted = snapshot.rpartition("/")
+    if of != dataset or not (number.isdecimal() and wanted.isdecimal()):
+        return curated in (snapshot, "")
+    return int(number) >= int(wanted)
 
 
 def _rollout_under_way(connection: Connection, endpoint: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from sartor_platform.names import new_run_id
 from sartor_platform.transaction import Transaction
 
 from sartor_ingestion import resources
-from sartor_ingestion.announcements import snapshot_created
+from sartor_ingestion.announcements import snapshot_created, snapshot_unchanged
 from sartor_ingestion.resources import project_of
 from sartor_ingestion.store import arrivals, contracts, datasets, resolution, snapshots
 from sartor_ingestion.store.datasets import LockedDataset
@@ -53,7 +53,9 @@ def cut_due(tx: Transaction) -> int:
 def request_snapshot(
     tx: Transaction, name: str, principal: str, *, accept_breaches: bool = False, run: str = ""
 ) -> None:
-    """Seal what is pending now; nothing to do where nothing is, or where all of it is being sealed already.
+    """Seal what is pending now; nothing to do where all of it is being sealed already.
+
+    Where nothing is pending an event says so, in the run that asked.
 
     Args:
         run: of the cause that asks, where it has one; a snapshot that must wait for another gets its own.
@@ -72,7 +74,12 @@ def request_snapshot(
     if stopping and not accept_breaches:
         raise resources.contract_breached(name, stopping)
     sealing = snapshots.cut(tx.connection, dataset.sealing) if dataset.sealing is not None else None
-    if not dataset.pending_count or (sealing is not None and sealing.through == dataset.batch_sequence):
+    if sealing is not None and sealing.through == dataset.batch_sequence:
+        return
+    if not dataset.pending_count:
+        order = orders.find(tx.connection, dataset.project)
+        unchanged = snapshot_unchanged(name, dataset.latest_snapshot)
+        tx.publish(unchanged, subject=name, run=run, generation=order.generation if order else 0)
         return
     datasets.request_cut(tx, dataset_id, principal)
     if sealing is None:
@@ -140,6 +147,8 @@ def accept_snapshot(
     tx.notify(cut.dataset)
     if not changes.any:
         snapshots.drop_cut(tx, cut.id)
+        unchanged = snapshot_unchanged(cut.dataset, dataset.latest_snapshot)
+        tx.publish(unchanged, subject=cut.dataset, run=cut.run, generation=cut.generation)
         log.get().info("snapshot.unchanged", dataset=cut.dataset, duplicates=changes.unchanged)
         return
     rejected = dataset.rejected_count - dataset.rejected_in_snapshots

@@ -27,7 +27,7 @@ from sartor.common.v1 import object_reference_pb2 as sartor_dot_common_dot_v1_do
 from sartor.ingestion.v1 import source_pb2 as sartor_dot_ingestion_dot_v1_dot_source__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sartor/ingestion/v1/ingestion_events.proto\x12\x13sartor.ingestion.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\'sartor/common/v1/object_reference.proto\x1a sartor/ingestion/v1/source.proto\"L\n\x10RecordsPublished\x12\x0e\n\x06source\x18\x01 \x01(\t\x12(\n\x07records\x18\x02 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x85\x01\n\x0fObjectPublished\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x31\n\x06object\x18\x02 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12/\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1f.sartor.ingestion.v1.DataFormat\"$\n\x11SnapshotRequested\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"\x91\x01\n\x0fSnapshotCreated\x12\x10\n\x08snapshot\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x33\n\x08manifest\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x14\n\x0crecord_count\x18\x05 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sartor/ingestion/v1/ingestion_events.proto\x12\x13sartor.ingestion.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\'sartor/common/v1/object_reference.proto\x1a sartor/ingestion/v1/source.proto\"L\n\x10RecordsPublished\x12\x0e\n\x06source\x18\x01 \x01(\t\x12(\n\x07records\x18\x02 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x85\x01\n\x0fObjectPublished\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x31\n\x06object\x18\x02 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12/\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1f.sartor.ingestion.v1.DataFormat\"$\n\x11SnapshotRequested\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"6\n\x11SnapshotUnchanged\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\"\x91\x01\n\x0fSnapshotCreated\x12\x10\n\x08snapshot\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x33\n\x08manifest\x18\x04 \x01(\x0b\x32!.sartor.common.v1.ObjectReference\x12\x14\n\x0crecord_count\x18\x05 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBJECTPUBLISHED']._serialized_end=384
   _globals['_SNAPSHOTREQUESTED']._serialized_start=386
   _globals['_SNAPSHOTREQUESTED']._serialized_end=422
-  _globals['_SNAPSHOTCREATED']._serialized_start=425
-  _globals['_SNAPSHOTCREATED']._serialized_end=570
+  _globals['_SNAPSHOTUNCHANGED']._serialized_start=424
+  _globals['_SNAPSHOTUNCHANGED']._serialized_end=478
+  _globals['_SNAPSHOTCREATED']._serialized_start=481
+  _globals['_SNAPSHOTCREATED']._serialized_end=626
 # @@protoc_insertion_point(module_scope)

@@ -104,6 +104,32 @@ class SnapshotRequested(_message.Message):
 Global___SnapshotRequested: _TypeAlias = SnapshotRequested  # noqa: Y015
 
 @_typing.final
+class SnapshotUnchanged(_message.Message):
+    """A snapshot was asked for, or due, and nothing has changed since the newest one. Subject: the dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """"projects/{project}/datasets/{dataset}"."""
+    snapshot: _builtins.str
+    """The newest snapshot, which holds all that came in; empty where none was ever sealed."""
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotUnchanged: _TypeAlias = SnapshotUnchanged  # noqa: Y015
+
+@_typing.final
 class SnapshotCreated(_message.Message):
     """A snapshot was sealed. Subject: the snapshot."""
 
