@@ -12,7 +12,7 @@ from typing import Any
 
 from sartor_deployment.targets.kubernetes_vllm import (
     MODELS,
-    UID,
+    RUN_AS,
     VLLM_IMAGE,
     KubernetesTarget,
     Served,
@@ -102,12 +102,7 @@ def _pod(served: Served, target: KubernetesTarget) -> dict[str, Any]:
         "volumeMounts": mounts,
     }  # fmt: skip
     fetch = fetch_container(target)
-    fetch["securityContext"] = {
-        **fetch["securityContext"],
-        "runAsNonRoot": True,
-        "runAsUser": UID,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    fetch["securityContext"] = {**fetch["securityContext"], **RUN_AS}  # the pod's own is KServe's
     return {
         "tolerations": [{"key": target.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}],
         "initContainers": [fetch],

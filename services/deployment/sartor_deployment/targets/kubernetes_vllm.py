@@ -25,11 +25,9 @@ _CLIENT = "sartor.dev/model-client"
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM takes no others
 _MOUNTS = ({"name": "models", "mountPath": MODELS}, {"name": "tmp", "mountPath": "/tmp"})  # noqa: S108
 _ENVIRONMENT = ({"name": "HOME", "value": "/tmp"},)  # noqa: S108
-_LOCKED = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
+RUN_AS = {"runAsNonRoot": True, "runAsUser": UID, "seccompProfile": {"type": "RuntimeDefault"}}
+_NO_RIGHTS = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+_LOCKED = {**_NO_RIGHTS, "readOnlyRootFilesystem": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +223,7 @@ def _deployment(served: Served, target: KubernetesTarget) -> dict[str, Any]:
     pod = {
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 120,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": UID,
-            "fsGroup": UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": {**RUN_AS, "fsGroup": UID},
         "tolerations": [{"key": target.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}],
         "initContainers": [fetch_container(target)],
         "containers": [main],
@@ -268,10 +261,7 @@ def _service(served: Served, target: KubernetesTarget) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(served, target),
-        "spec": {
-            "selector": _labels(served),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
-        },
+        "spec": {"selector": _labels(served), "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
     }
 
 
