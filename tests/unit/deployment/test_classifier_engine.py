@@ -95,10 +95,13 @@ def test_bad_input_is_refused_with_a_reason(served: str, given: dict[str, object
 def test_each_model_says_which_way_to_ask_it(served: str) -> None:
     """A chat with a classifier, a classification by a model that writes."""
     body = {"model": "support", "messages": [{"role": "user", "content": "hi"}]}
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    chosen = {"tools": tools, "tool_choice": "required"}
     with gateway(FixedRoutes(table_of(Route("r1", (served,), ENDPOINT)))) as front:
-        chat = httpx.post(f"{front}/v1/chat/completions", json=body, timeout=30)
-    assert chat.status_code == 400
-    assert "ask /v1/classifications" in chat.json()["error"]["message"]
+        for more in (chosen, {"response_format": {"type": "json_object"}}, {"stop": "."}):
+            chat = httpx.post(f"{front}/v1/chat/completions", json=body | more, timeout=30)
+            assert chat.status_code == 400
+            assert "ask /v1/classifications" in chat.json()["error"]["message"]
     missing = {"error": {"message": "File Not Found", "type": "not_found_error"}}
     body = {"model": "support", "input": "hi"}
     with (
