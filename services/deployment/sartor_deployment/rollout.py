@@ -241,6 +241,12 @@ def judge(new: Figures, other: Figures, rules: StopRules, min_requests: int) -> 
     return Verdict("", "no stop rule applies", figures)
 
 
+def lacks_feedback(new: Figures, other: Figures, rules: StopRules) -> bool:
+    """Whether users score answers, but not yet enough of both revisions for the rule that goes by scores."""
+    fewest = min(new.feedback_count, other.feedback_count)
+    return max(new.feedback_count, other.feedback_count) > 0 and fewest < rules.min_feedback
+
+
 def judge_shadow(new: Figures, other: Figures, rules: StopRules, shadow: Shadow) -> Verdict:
     """Whether a revision must be stopped by what it said in the shadow of the live one."""
     verdict = judge(new, other, rules, shadow.min_requests)

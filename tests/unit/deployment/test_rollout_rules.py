@@ -21,6 +21,7 @@ from sartor_deployment.rollout import (
     StopRules,
     judge,
     judge_shadow,
+    lacks_feedback,
 )
 from sartor_deployment.store import Traffic
 from sartor_platform.errors import InvalidArgument
@@ -85,6 +86,19 @@ def test_in_the_shadow_it_stops_by_the_same_rules_and_by_agreement(
     )
     assert found.stop == reason
     assert found.figures["agreement_count"] == changes.get("agreement_count", 50)
+
+
+@pytest.mark.parametrize(
+    ("scores_of_new", "scores_of_other", "lacks"),
+    [(0, 0, False), (20, 20, False), (19, 50, True), (50, 19, True), (0, 1, True)],
+)
+def test_a_step_waits_for_scores_only_where_users_give_any(
+    scores_of_new: int, scores_of_other: int, lacks: bool
+) -> None:
+    """Else a canary would pass the rule that goes by scores because too few had come."""
+    new = Traffic("new", requests=100, feedback_count=scores_of_new)
+    other = Traffic("live", requests=100, feedback_count=scores_of_other)
+    assert lacks_feedback(new, other, StopRules()) is lacks
 
 
 def test_agreement_is_the_f1_of_words() -> None:

@@ -14,7 +14,7 @@ from sartor_platform.transaction import Transaction
 
 from sartor_deployment import store
 from sartor_deployment.resources import REVISION, Revision, State
-from sartor_deployment.rollout import Approval, DecisionKind, Verdict, judge, judge_shadow
+from sartor_deployment.rollout import Approval, DecisionKind, Verdict, judge, judge_shadow, lacks_feedback
 from sartor_deployment.store import Traffic
 from sartor_deployment.usecases import endpoints, loop, revisions
 from sartor_deployment.usecases.decisions import decide
@@ -205,7 +205,11 @@ def _look_at_canary(tx: Transaction, revision: Revision) -> None:
         return
     if new.requests < rollout.canary.min_requests:
         _ask_after(tx, revision, rollout.canary.patience_seconds, new.requests, rollout.canary.min_requests)
-    elif (tx.now - since).total_seconds() >= rollout.canary.step_seconds:
+        return
+    seconds = (tx.now - since).total_seconds()
+    if lacks_feedback(new, other, rollout.stop) and seconds < rollout.canary.patience_seconds:
+        return
+    if seconds >= rollout.canary.step_seconds:
         _next_step(tx, revision, verdict, figures)
 
 
