@@ -267,6 +267,9 @@ def test_what_is_in_the_shadow_is_asked_the_same_and_answers_nobody() -> None:
         if body["messages"][0]["content"] == "fail":
             send_json(handler, 500, {"error": {"message": "broken"}})
             return
+        if body["messages"][0]["content"] == "load":
+            send_json(handler, 503, {"error": {"message": "Loading model"}})
+            return
         assert full.wait(20)
         send_json(handler, 200, {"choices": [{"message": {"content": "the other Answer"}}]})
 
@@ -281,8 +284,10 @@ def test_what_is_in_the_shadow_is_asked_the_same_and_answers_nobody() -> None:
             until(lambda: len(asked_too) == 3, "the copies are asked")
             full.set()
             until(lambda: len(seens.all) == 9, "they are recorded")
-            ask(front, {**STREAM, "messages": [{"role": "user", "content": "fail"}]})
-            until(lambda: len(seens.all) == 11, "the failure is recorded")
+            for asked in ("load", "fail"):  # an engine that is being started again is no failure
+                ask(front, {**STREAM, "messages": [{"role": "user", "content": asked}]})
+                until(lambda: asked_too[-1]["messages"][0]["content"] == asked, "the copy is asked")  # noqa: B023
+            until(lambda: len(seens.all) == 12, "the failure is recorded")
     assert asked_too[0] == QUESTION
     rows = [traffic_row(*each) for each in seens.passages if each[0].revision == "r2"]
     assert [(row.failed, row.agreement) for row in rows] == [(False, pytest.approx(2 / 3))] * 3 + [

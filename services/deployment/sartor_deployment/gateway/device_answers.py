@@ -14,11 +14,10 @@ from sartor_platform.transaction import Transaction
 
 from sartor_deployment import store
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.sample import storable
+from sartor_deployment.gateway.sample import MOST_CHARACTERS, is_storable
 from sartor_deployment.resources import REVISION
 from sartor_deployment.store import KnownRequest, RequestRow
 
-_MOST_CHARACTERS = 20_000
 _MOST_MESSAGES = 100
 _KNOWN = {"revision", "messages", "answer"}
 
@@ -105,8 +104,8 @@ def _message(value: Any, where: str) -> dict[str, str]:
 
 
 def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or len(value) > _MOST_CHARACTERS or storable(value) != value:
-        text = f"'{where}' must be text of at most {_MOST_CHARACTERS} characters, without NUL or broken ones"
+    if not is_storable(value):
+        text = f"'{where}' must be text of at most {MOST_CHARACTERS} characters, without NUL or broken ones"
         raise _bad(text, where)
     return value
 

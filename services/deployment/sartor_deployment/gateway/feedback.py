@@ -11,11 +11,10 @@ from sartor_platform.names import new_id
 from sartor_deployment import store
 from sartor_deployment.gateway.device_answers import DeviceAnswer, keep_device_answer, parse_device_answer
 from sartor_deployment.gateway.errors import ApiError
-from sartor_deployment.gateway.sample import masked_json, storable
+from sartor_deployment.gateway.sample import MOST_CHARACTERS, is_storable, masked_json
 from sartor_deployment.store import FeedbackRow
 
 _THUMBS = {"up": 1.0, "down": 0.0}
-_MOST_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +81,10 @@ def _text(value: dict[str, Any], name: str) -> str | None:
     text = value.get(name)
     if text is None:
         return None
-    if not isinstance(text, str) or len(text) > _MOST_CHARACTERS or storable(text) != text:
+    if not is_storable(text):
         raise ApiError(
             400,
-            f"{name!r} must be text of at most {_MOST_CHARACTERS} characters, without NUL or broken ones",
+            f"{name!r} must be text of at most {MOST_CHARACTERS} characters, without NUL or broken ones",
             "invalid_type",
             name,
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from sartor_text.pii import EVERY_KIND
 from sartor_text.pseudonyms import mask
 
-_MOST_CHARACTERS = 20_000
+MOST_CHARACTERS = 20_000
+"""Of one text that is kept."""
 CLASSIFIED = "classification"
 """Marks the question of a classification: what corrects it is a label."""
 
@@ -18,6 +19,11 @@ CLASSIFIED = "classification"
 def storable(text: str) -> str:
     """The text without what no database column takes: NUL, and halves of surrogate pairs."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def is_storable(value: Any) -> TypeGuard[str]:
+    """Whether it is text that can be kept as it is: not too long, and `storable` changes nothing in it."""
+    return isinstance(value, str) and len(value) <= MOST_CHARACTERS and storable(value) == value
 
 
 def masked_json(value: Any) -> Any:
@@ -30,7 +36,7 @@ def masked_json(value: Any) -> Any:
 
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield storable(value[:_MOST_CHARACTERS])
+        yield storable(value[:MOST_CHARACTERS])
     elif isinstance(value, list | dict):
         for each in value.values() if isinstance(value, dict) else value:
             yield from _strings(each)

@@ -21,8 +21,9 @@ from sartor_deployment.gateway.routes import Route, Routes
 from sartor_deployment.gateway.traffic import Recorder, Seen
 from sartor_deployment.gateway.usage import Passage
 
-DROPPED = Counter("sartor_gateway_shadow_dropped", "Copies for which no place was free.", ["revision"])
+DROPPED = Counter("sartor_gateway_shadow_dropped", "Copies that no engine had a place for.", ["revision"])
 _END = b"[DONE]"
+_LOADING = 503
 _STREAMING = ("stream", "stream_options")
 
 
@@ -66,7 +67,7 @@ class Shadow:
             return
         passage = Passage(keep_text=True)
         started = time.monotonic()
-        status, failed = 502, True
+        status = 502
         try:
             async with asyncio.timeout(self._seconds):
                 answer = await self._client.post(engine + path, _whole(body))
@@ -75,11 +76,13 @@ class Shadow:
                 finally:
                     answer.close()
                 status = answer.head.status
-                failed = status >= 400  # the live revision could answer it
         except (EngineGone, TimeoutError) as error:
             log.get().warning("gateway.shadow_failed", revision=route.revision, error=repr(error))
         finally:
             self._admission.leave(route, engine)
+        if status == _LOADING:  # its engine is being started again: another one would have answered a user
+            DROPPED.labels(live.shadow).inc()
+            return
         ms = (time.monotonic() - started) * 1000
         self._recorder.record(
             Seen(
@@ -88,7 +91,7 @@ class Shadow:
                 revision=route.revision,
                 api_key="",
                 status=status,
-                failed=failed,
+                failed=status >= 400,  # the live revision could answer it
                 first_byte_ms=ms,
                 total_ms=ms,
                 user_got=user_got,
