@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -21,12 +21,12 @@ from sartor.training.v1.training_service_pb2 import GetBaseModelRequest
 from sartor_platform.fault_points import DIGEST_CHECK, INBOX, LEASE_FENCE, RELAY_ORDER
 
 from tests.faults import invariants
+from tests.faults.injectors import is_stopped
 from tests.faults.ledger import DatasetLedger, Row
-from tests.faults.plan import Fault, plan_round
-from tests.faults.rounds import Harness
-from tests.faults.stops import PointFault, Stops
+from tests.faults.plan import plan_round
+from tests.faults.rounds import PERMANENT, Harness
+from tests.faults.stops import wake
 from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
-from tests.faults.world import LEASE_SECONDS
 from tests.tiny_model import make_tiny_model
 
 _REST_SECONDS = 45.0
@@ -41,6 +41,7 @@ def drill(harness: Harness, guard: str, name: str) -> list[str]:
         RELAY_ORDER: events_wait_for_the_broker,
         DIGEST_CHECK: an_object_is_altered,
     }
+    _first(lambda: _idle(harness))
     return drills[guard](harness, name)
 
 
@@ -57,15 +58,19 @@ def old_data_comes_again(harness: Harness, name: str) -> list[str]:
 
 def a_worker_wakes_after_its_lease(harness: Harness, name: str) -> list[str]:
     """A worker sleeps with its result in hand until another has done the job: its result may not count."""
-    order = harness.world.points.order("after_lease_check_before_accept", "curation-worker", "stop")
-    sleeper = PointFault(Fault("stop", "curation-worker", "after_lease_check_before_accept"), order)
-    stops = Stops(harness.world, [sleeper], seconds=LEASE_SECONDS + 8)
+    points = harness.world.points
+    order = points.order("after_lease_check_before_accept", "curation-worker", "stop")
     page, feed = _dataset(harness, name)
     feed.send([Row(f"slow-{number}", 1) for number in range(6)])
-    found = harness.rest([page], lambda: sleeper.slept, seconds=_REST_SECONDS)
-    time.sleep(2.0)  # what the woken one does comes after the rest
-    stops.end()
-    return found or harness.rest([page], seconds=0)
+    sleeper = _first(lambda: [each for each in [points.confirmation(order)] if each])
+    try:
+        _first(lambda: _curations_if_all_ended(harness, page))
+        assert is_stopped(sleeper.pid), "the worker did not sleep until another had done its job"
+    finally:
+        wake(sleeper.pid)
+    if "discarded" in _first(lambda: _outcomes_if_repeated(harness, page)):
+        return harness.rest([page], seconds=_REST_SECONDS)
+    return _first(lambda: _lasting(harness, page))  # it counted twice: that must come to be told
 
 
 def events_wait_for_the_broker(harness: Harness, name: str) -> list[str]:
@@ -116,12 +121,45 @@ def _snapshot(harness: Harness, page: DatasetLedger) -> Any:
     return _first(lambda: asked(lambda: list(sartor.all(sartor.ingestion.ListSnapshots, request))))
 
 
-def _ended_curation(harness: Harness, page: DatasetLedger) -> Any:
-    def ended() -> Iterator[Any]:
-        outside = harness.reader.read(page.project, page.dataset, models=False)
-        return (each for each in outside.curations if invariants.state(each) not in invariants.UNFINISHED)
+def _curations(harness: Harness, page: DatasetLedger) -> list[Any]:
+    return list(harness.reader.read(page.project, page.dataset, models=False).curations)
 
-    return _first(lambda: list(ended()))
+
+def _ended_curation(harness: Harness, page: DatasetLedger) -> Any:
+    """The first curation of the dataset that ends."""
+    return _first(lambda: [each for each in _curations(harness, page) if not _unfinished(each)])
+
+
+def _curations_if_all_ended(harness: Harness, page: DatasetLedger) -> list[Any]:
+    found = _curations(harness, page)
+    return [] if any(map(_unfinished, found)) else found
+
+
+def _lasting(harness: Harness, page: DatasetLedger) -> list[list[str]]:
+    found = [each for each in harness.violations([page]) if each.startswith(PERMANENT)]
+    return [found] if found else []
+
+
+def _idle(harness: Harness) -> list[bool]:
+    """Whether nothing is left to do for earlier datasets: what is struck must be work on the new one."""
+    for page in harness.ledger.datasets.values():
+        outside = harness.reader.read(page.project, page.dataset, models=False)
+        if outside.pending or any(invariants.each_snapshot_has_one_curation(page, outside)):
+            return []
+    return [True]
+
+
+def _unfinished(curation: Any) -> bool:
+    return invariants.state(curation) in invariants.UNFINISHED
+
+
+def _outcomes_if_repeated(harness: Harness, page: DatasetLedger) -> list[set[str]]:
+    """How the attempts at a curation of the dataset ended, once two of them at the same one have."""
+    outcomes: dict[str, list[str]] = {each.name: [] for each in _curations(harness, page)}
+    for each in harness.world.logged("job.attempt_ended"):
+        if each["resource"] in outcomes:
+            outcomes[each["resource"]].append(each["outcome"])
+    return [set(each) for each in outcomes.values() if len(each) > 1]
 
 
 def _first(read: Callable[[], list[Any]]) -> Any:

@@ -13,6 +13,8 @@ from tests.faults.injectors import is_stopped
 from tests.faults.plan import Fault
 from tests.faults.world import LEASE_SECONDS, World
 
+_SECONDS = LEASE_SECONDS + 2
+
 
 @dataclass(slots=True)
 class PointFault:
@@ -26,9 +28,8 @@ class PointFault:
 class Stops:
     """Wakes processes that stopped themselves at a point, once they slept for longer than a lease."""
 
-    def __init__(self, world: World, points: list[PointFault], seconds: float = LEASE_SECONDS + 2) -> None:
+    def __init__(self, world: World, points: list[PointFault]) -> None:
         self._world = world
-        self._seconds = seconds
         self._waiting = [each for each in points if each.fault.kind == "stop"]
         self._asleep: dict[int, float] = {}
         self._end = threading.Event()
@@ -44,7 +45,7 @@ class Stops:
         self._end.set()
         self._thread.join(5)
         for pid in self._asleep:
-            _wake(pid)
+            wake(pid)
 
     def _run(self) -> None:
         beyond: dict[int, PointFault] = {}
@@ -56,12 +57,13 @@ class Stops:
                     self._asleep[confirmation.pid] = time.monotonic()
                     beyond[confirmation.pid] = each
             for pid, since in list(self._asleep.items()):
-                if time.monotonic() - since > self._seconds:
+                if time.monotonic() - since > _SECONDS:
                     beyond[pid].slept = is_stopped(pid)
-                    _wake(pid)
+                    wake(pid)
                     del self._asleep[pid]
 
 
-def _wake(pid: int) -> None:
+def wake(pid: int) -> None:
+    """SIGCONT, if it still is."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 from sartor_cli.client import Sartor
@@ -95,12 +97,12 @@ class World:
 
     def _clean_up(self) -> None:
         self._loop.stop()
+        if os.environ.get("SARTOR_FAULTS_KEEP", ""):
+            print(f"kept: {self.folder}, with {sorted(self.disks)} mounted in it")
+            return
         for disk in self.disks.values():
             subprocess.run(["umount", "-l", disk], check=False)
-        if os.environ.get("SARTOR_FAULTS_KEEP", ""):
-            print(f"kept: {self.folder}")
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _supervise(self) -> None:
         # The kernel ends the processes with the thread that spawned them: this one stays.
@@ -262,6 +264,13 @@ class World:
         """The log of every process."""
         assert self.supervision is not None
         return [each.spec.log for each in self.supervision.processes.values()]
+
+    def logged(self, event: str) -> Iterator[dict[str, Any]]:
+        """What the processes logged of this kind."""
+        for path in self.logs():
+            for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+                if f'"event": "{event}"' in line:
+                    yield json.loads(line)
 
 
 def _advertised(spec: ProcessSpec, address: str) -> ProcessSpec:
