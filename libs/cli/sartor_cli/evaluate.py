@@ -164,11 +164,7 @@ def _parse_other(project: str, text: str) -> Candidate | None:
 def read_answers(file: Path) -> AnswerList:
     """The answers of a JSONL file."""
     answers: list[Answer] = []
-    try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"{file} cannot be read: {error}.", "Check the path.", 2) from None
-    for line in lines:
+    for line in filter(str.strip, _lines(file)):
         try:
             row = json.loads(line)
             answers.append(Answer(item_id=str(row["item_id"]), text=str(row["text"])))
@@ -183,11 +179,7 @@ def read_items(file: Path) -> Sequence[Item]:
     items: list[Item] = []
     faults: list[str] = []
     known = {field.name for field in Item.DESCRIPTOR.fields}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"{file} cannot be read: {error}.", "Check the path.", 2) from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(file), 1):
         if not line.strip():
             continue
         try:
@@ -207,6 +199,14 @@ def read_items(file: Path) -> Sequence[Item]:
     if not 0 < len(items) <= MOST_ITEMS:
         raise CommandFailed(f"{file} has {len(items)} items.", f"Give 1 to {MOST_ITEMS:,}.", 2)
     return items
+
+
+def _lines(file: Path) -> list[str]:
+    """Not str.splitlines(): it would also split at U+2028, which JSON may hold as it is."""
+    try:
+        return file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{file} cannot be read: {error}.", "Check the path.", 2) from None
 
 
 def _value(value: Any) -> Any:

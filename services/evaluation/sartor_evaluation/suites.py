@@ -195,7 +195,7 @@ def general_items() -> list[Item]:
             language=row["language"],
             attributes={"topic": row["topic"]},
         )
-        for row in json_lines(text.splitlines())
+        for row in json_lines(text.split("\n"))
     ]
 
 

@@ -130,8 +130,8 @@ def test_items_with_faults_are_all_named(tmp_path: Path) -> None:
     assert [line.partition(": ")[0].rpartition(":")[2] for line in caught.value.message.splitlines()] == list(
         "2345"
     )
-    path.write_text(json.dumps(rows[0]))
-    assert read_items(path)[0].reference == "b"
+    path.write_text('{"prompt": "a", "reference": "b\u2028c"}\n', "utf-8")
+    assert read_items(path)[0].reference == "b\u2028c"
 
 
 def test_every_state_has_a_word() -> None:

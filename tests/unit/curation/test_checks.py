@@ -191,7 +191,8 @@ def test_a_preference_needs_two_answers_that_differ_and_is_masked_in_both() -> N
 def test_what_suites_ask_is_not_trained_on_and_the_report_says_how_much(tmp_path: Path) -> None:
     """Items and data files of any form; a short question counts where a record asks just that."""
     asked = "Which of the seven lifts stops at the roof terrace on Sundays?"
-    (tmp_path / "items.jsonl").write_text(json.dumps({"prompt": asked}) + "\n")
+    lines = [json.dumps({"prompt": text}, ensure_ascii=False) for text in ("One\u2028or two lines?", asked)]
+    (tmp_path / "items.jsonl").write_text("\n".join(lines), "utf-8")
     (tmp_path / "data.csv").write_text("question,answer\nHow tall is the tower?,ninety metres\n")
     general = "the general suite"
     suites = {

@@ -211,7 +211,7 @@ def test_samples_survive_the_way_to_the_job(tmp_path: object) -> None:
     """Line breaks and quotes too."""
     from pathlib import Path
 
-    samples = [Sample('a "b"\nc', "ä"), Sample("", "")]
+    samples = [Sample('a "b"\nc\u2028d', "ä\x85"), Sample("", "")]
     assert read_samples(write_samples(Path(str(tmp_path)) / "s.jsonl", samples)) == samples
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sartor_evaluation.asking import Asker
 from sartor_evaluation.findings import find
+from sartor_evaluation.harness.data import read_documents
 from sartor_evaluation.harness.task_files import BadTaskFile, read_task
 from sartor_evaluation.items import ItemKind
 from sartor_evaluation.prompts import ZERO_SHOT, ExampleBook
@@ -39,6 +40,13 @@ def asked(tmp_path_factory):
         task = read_task((HERE / f"{name}.yaml").read_text("utf-8"), DATA, name)
         found[name] = (task, asker.outcomes(task.items, ZERO_SHOT))
     return found
+
+
+def test_a_line_of_json_may_hold_a_line_separator(tmp_path):
+    """U+2028 ends no line of a JSON file."""
+    (tmp_path / "a.jsonl").write_text('{"q": "a\u2028b"}\n\n{"q": "c"}\n', "utf-8")
+    config = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": "a.jsonl"}}}
+    assert read_documents(config, lambda name: tmp_path / name) == {"test": [{"q": "a\u2028b"}, {"q": "c"}]}
 
 
 @pytest.mark.parametrize("name", TASKS)

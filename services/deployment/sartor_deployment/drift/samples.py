@@ -38,4 +38,5 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> Path:
 
 def read_samples(path: Path) -> list[Sample]:
     """What `write_samples` wrote."""
-    return [Sample(*json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:  # splitlines() also splits at U+2028, which texts have
+        return [Sample(*json.loads(line)) for line in lines]

@@ -44,7 +44,7 @@ def _json(path: Path) -> Iterator[Json]:
     if text.lstrip().startswith("["):
         yield from json.loads(text)
         return
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would also split at U+2028, which JSON may hold as it is
         if line.strip():
             yield json.loads(line)
 
