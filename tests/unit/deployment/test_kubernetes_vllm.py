@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,13 @@ from typing import Any
 import pytest
 import yaml
 from sartor_datasets.manifests import ManifestFile, ModelVersionManifest, ObjectReference
-from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget, ObjectFile, Served, render
+from sartor_deployment.targets.kubernetes_vllm import (
+    KubernetesTarget,
+    ObjectFile,
+    Served,
+    kubernetes_name,
+    render,
+)
 from sartor_deployment.usecases.render import check_vllm_can
 from sartor_platform.errors import FailedPrecondition
 
@@ -170,3 +177,13 @@ def test_the_fetch_script_compares_every_digest_and_stops_at_a_wrong_one(tmp_pat
 
     assert run("right") == 0
     assert run("wrong") != 0
+
+
+def test_each_endpoint_has_a_name_of_its_own() -> None:
+    """Also where hyphens move, names are long, or begin with a digit, as no service's may."""
+    named = [("a", "b-c"), ("a-b", "c"), ("a", "b--c"), ("a--b", "c"), ("7", "x"), ("p" * 63, "q" * 63)]
+    named += [("p" * 63, "q" * 62)]
+    names = [kubernetes_name(f"projects/{project}/endpoints/{name}") for project, name in named]
+    assert names[:2] == ["a--b-c", "a-b--c"]
+    assert len(set(names)) == len(named)
+    assert all(re.fullmatch("[a-z][a-z0-9-]{0,50}[a-z0-9]", each) for each in names)

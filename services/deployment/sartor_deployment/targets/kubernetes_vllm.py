@@ -22,6 +22,7 @@ VLLM_IMAGE = "vllm/vllm-openai:v0.11.0"
 _FETCH = "amazon/aws-cli:2.31.0"
 UID = 10001
 _CLIENT = "sartor.dev/model-client"
+_LONGEST_NAME = 52  # so that the ends that Kubernetes puts behind it fit into a label as well
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM takes no others
 _MOUNTS = ({"name": "models", "mountPath": MODELS}, {"name": "tmp", "mountPath": "/tmp"})  # noqa: S108
 _ENVIRONMENT = ({"name": "HOME", "value": "/tmp"},)  # noqa: S108
@@ -343,6 +344,10 @@ Clients ask `http://{served.name}.{target.namespace}/v1` for the model `{served.
 
 
 def kubernetes_name(endpoint: str) -> str:
-    """A DNS label for an endpoint."""
+    """A DNS label for an endpoint, of no other one: services begin with a letter, and have 63 characters."""
     project, name = endpoint.split("/")[1::2]
-    return f"{project}-{name}"[:63].rstrip("-")
+    label = f"{project}--{name}"
+    if len(label) <= _LONGEST_NAME and label.count("--") == 1 and label[0].isalpha():
+        return label
+    digest = hashlib.sha256(endpoint.encode()).hexdigest()[:8]
+    return f"m-{label[: _LONGEST_NAME - 11].rstrip('-')}-{digest}"
