@@ -265,11 +265,11 @@ def test_the_live_revision_is_written_out_for_kubernetes_and_advised_about(deplo
     files = {each.name: each.content for each in rendered}
     assert "adapter_model.safetensors" in files["files.yaml"]
     assert "sha256sum --check" in files["files.yaml"]
-    assert "desk-support=/models/version" in files["deployment.yaml"]
+    assert "desk--support=/models/version" in files["deployment.yaml"]
     for_kserve = api.RenderTargetRequest(name=ENDPOINT, form=api.KUBERNETES_FORM_KSERVE)
     kserve = {each.name: each.content for each in deployment.client.RenderTarget(for_kserve).files}
     assert kserve["files.yaml"] == files["files.yaml"]
-    assert "desk-support=/models/version" in kserve["llminferenceservice.yaml"]
+    assert "desk--support=/models/version" in kserve["llminferenceservice.yaml"]
     advice = deployment.client.RecommendTarget(api.RecommendTargetRequest(endpoint=ENDPOINT))
     assert not advice.impossible
     assert advice.options[0].deciding
