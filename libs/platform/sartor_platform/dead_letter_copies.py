@@ -34,6 +34,7 @@ class DeadLetterCopies:
         self._service = service
         self._topics = topics
         self._producer: Any = None
+        self._known: set[str] = set()
         self._faults = 0
         self._retry_at = 0.0
 
@@ -53,7 +54,13 @@ class DeadLetterCopies:
         if not letters:
             return
         try:
-            self._topics.ensure({letter.record.topic for letter in letters})
+            topics = {letter.record.topic for letter in letters}
+            self._topics.ensure(topics)
+            if not topics <= self._known:
+                # Some brokers tell a new client of all topics. Once it asks for one by name, kafka-python
+                # 3.0.12 forgets the others that it sent to, and asks for them again without a pause.
+                self.close()
+                self._known |= topics
             if self._producer is None:
                 self._producer = producer(self._settings)
             for letter in letters:
