@@ -74,6 +74,8 @@ THINGS = [
     *("vase", "cushion", "stool", "bench", "cabinet", "drawer", "frame", "basket", "blanket", "pillow"),
 ]
 DEADLINE_SECONDS = 180
+once = pytest.mark.parametrize("desk", [1], ids=["one-of-each"], indirect=True)
+"""For what does not depend on how many processes there are."""
 T = TypeVar("T")
 
 
@@ -237,6 +239,7 @@ def command(desk: Desk, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*line, *more], capture_output=True, text=True, timeout=120)
 
 
+@once
 def test_the_live_model_leaves_as_a_signed_bundle_that_runs_alone(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +266,7 @@ def test_the_live_model_leaves_as_a_signed_bundle_that_runs_alone(
         verify_bundle(out, public)
 
 
+@once
 def test_a_key_of_the_command_line_opens_the_gateway_until_it_is_revoked(desk: Desk) -> None:
     """`sartor keys`: the secret is shown once, works, is listed without itself, and ends."""
     assert settled_revision(desk).state == endpoint_pb2.REVISION_STATE_LIVE

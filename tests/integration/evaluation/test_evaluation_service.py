@@ -182,9 +182,10 @@ def test_an_evaluation_can_be_cancelled_once(evaluation: EvaluationUnderTest, un
 def test_evaluations_and_gates_are_listed_and_filtered(evaluation: EvaluationUnderTest, unique_name):
     """Newest first, by state; gates with their revisions; an unchanged gate keeps its revision."""
     project = unique_name
-    base = evaluation.base_model_ready(project)
+    answers = evaluation_pb2.AnswerList(answers=[evaluation_pb2.Answer(item_id="i", text="So.")])
     wanted = evaluation_pb2.Evaluation(
-        candidates=[evaluation_pb2.Candidate(id="base", base_model=base)], inline_items=_inline()
+        candidates=[evaluation_pb2.Candidate(id="mine", answers=answers)],
+        inline_items=_inline(evaluation_pb2.Item(id="i", prompt="How?", reference="So.")),
     )
     names = [evaluation.create(project, wanted).name for _ in range(2)]
     for name in names:
