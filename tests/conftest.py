@@ -21,7 +21,6 @@ import pytest
 from sartor_local.databases import create_database, drop_database, with_database
 from sartor_local.embedded import EmbeddedServers
 
-
 # What torch and transformers make stays: looking through it for garbage took a tenth of the unit tests' time.
 gc.set_threshold(100_000, 50, 50)
 
