@@ -335,11 +335,24 @@ def test_what_fails_after_its_promotion_goes_back_by_itself_at_once(deployment: 
 def test_in_the_shadow_a_revision_answers_nobody_and_is_judged(
     deployment: Deployment, adapters: Sequence[Path]
 ) -> None:
-    """Asked what users ask, compared with what they got, then on to the canary and live."""
+    """Asked what users ask, first stopped because it says something else, then on to the canary and live."""
+    before = deployment.endpoint().live_revision
     rollout = stepwise(50)
-    rollout.shadow.CopyFrom(endpoint_pb2.Shadow(share=1, time=Duration(nanos=200_000_000), min_requests=4))
+    rollout.shadow.CopyFrom(
+        endpoint_pb2.Shadow(share=1, time=Duration(nanos=200_000_000), min_requests=4, min_agreement=1)
+    )
     order(deployment, rollout)
     version = deployment.publish_version("w1", adapters[2])
+    deployment.approve(version, adapters[2])
+    with Users(deployment.gateway_url):
+        rejected = in_state(deployment, version, REJECTED)
+    assert rejected.error.reason == "SHADOW_AGREEMENT"
+    assert decisions(deployment, version) == ["PARITY_PASSED", "SHADOW_STARTED", "REJECTED"]
+    assert deployment.endpoint().live_revision == before
+
+    rollout.shadow.min_agreement = 0
+    order(deployment, rollout)
+    version = deployment.publish_version("w2", adapters[2])
     deployment.approve(version, adapters[2])
     with Users(deployment.gateway_url) as users:
         live = in_state(deployment, version, LIVE)
