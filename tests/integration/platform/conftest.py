@@ -96,7 +96,7 @@ class Platform:
         settings: PlatformSettings | None = None,
     ) -> Consumer:
         """A running consumer of the service's own topic, or of others."""
-        wanted = topics or [self.topic]
+        wanted = [self.topic] if topics is None else topics
         consumer = Consumer(
             self.database, settings or self.settings, self.topics, lambda: wanted, handlers, self.watchdog
         )

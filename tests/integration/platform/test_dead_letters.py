@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
+from kafka.cluster import ClusterMetadata
 from sartor.platform.v1 import dead_letter_service_pb2 as messages
 from sartor.platform.v1.dead_letter_pb2 import DeadLetterState
 from sartor.platform.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
@@ -19,6 +21,7 @@ from sartor_platform.grpc_server import GrpcServer
 from sartor_platform.parking import RETRY
 from sartor_platform.retention import sweep
 from sartor_platform.settings import PlatformSettings
+from sartor_platform.topics import Topic
 from sqlalchemy.exc import OperationalError
 
 from tests.integration.platform.conftest import Platform, read_all, until
@@ -178,6 +181,30 @@ def test_a_redelivered_letter_is_one_letter_and_its_copy_is_sent_again_at_most(
     copies = read_all(platform.settings, f"{platform.topic}.dlq", 2)
     assert {dict(copy.headers)["sartor_reason"] for copy in copies} == {b"REFUSED", b"BAD_CLOUD_EVENT"}
     until(lambda: not platform.rows("SELECT 1 FROM dead_letters WHERE published_time IS NULL"))
+
+
+def test_copies_of_a_topic_that_comes_later_leave_the_client_at_rest(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that forgot a topic it had sent to asks for its leader thousands of times a second."""
+    asked: list[None] = []
+    ask = ClusterMetadata.request_update
+    monkeypatch.setattr(ClusterMetadata, "request_update", lambda self: asked.append(None) or ask(self))
+    platform.relay()
+    topics: list[str | Topic] = [platform.topic]
+    platform.consumer({}, topics)
+    _put_aside(platform, platform.topic)
+    topics.append(f"{platform.topic}.later")
+    _put_aside(platform, f"{platform.topic}.later")
+    until(lambda: not platform.rows("SELECT 1 FROM dead_letters WHERE published_time IS NULL"))
+    asked.clear()
+    time.sleep(0.5)
+    assert len(asked) < 20
+
+
+def _put_aside(platform: Platform, topic: str) -> None:
+    send(platform, topic, ({"x": "y"}, b"not an event", "k"))
+    assert len(read_all(platform.settings, f"{topic}.dlq", 1)) == 1
 
 
 def test_letters_are_filtered_and_paged(platform: Platform, serve: Any) -> None:
