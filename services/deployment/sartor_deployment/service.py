@@ -38,7 +38,7 @@ from sartor_deployment.resources import (
     State,
     check_spec,
 )
-from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget
+from sartor_deployment.targets.kubernetes_model import KubernetesTarget
 from sartor_deployment.usecases import advice, endpoints, keys, render, revisions, rollout
 
 _SETTLED = (

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 from sartor_deployment.targets.kubernetes_apply import KubernetesCluster, apply
-from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget, ObjectFile, Served, render
+from sartor_deployment.targets.kubernetes_model import KubernetesTarget, ObjectFile, Served
+from sartor_deployment.targets.kubernetes_vllm import render
 from sartor_platform.errors import FailedPrecondition, PermissionDenied, Unavailable
 
 TARGET = KubernetesTarget(s3_endpoint="https://store.example")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from sartor_deployment.targets.kubernetes_apply import apply
 from sartor_deployment.targets.kubernetes_kserve import render_kserve
-from sartor_deployment.targets.kubernetes_vllm import KubernetesTarget, Served
+from sartor_deployment.targets.kubernetes_model import KubernetesTarget, Served
 
 from tests.kustomize import kustomize, needs_kubectl
 from tests.unit.deployment.test_kubernetes_vllm import BASE, SERVED

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 from sartor_datasets.manifests import ManifestFile, ModelVersionManifest, ObjectReference
-from sartor_deployment.targets.kubernetes_vllm import (
+from sartor_deployment.targets.kubernetes_model import (
     KubernetesTarget,
     ObjectFile,
     Served,
     kubernetes_name,
-    render,
 )
+from sartor_deployment.targets.kubernetes_vllm import render
 from sartor_deployment.usecases.render import check_vllm_can
 from sartor_platform.errors import FailedPrecondition
 

@@ -48,7 +48,7 @@ class Applied:
 
 
 def apply(files: Mapping[str, str], namespace: str, cluster: Cluster) -> list[Applied]:
-    """Apply what `kubernetes_vllm.render` made; the namespace first.
+    """Apply what `kubernetes_model.rendered` made; the namespace first.
 
     Raises:
         PermissionDenied: KUBERNETES_FORBIDDEN. FailedPrecondition: KUBERNETES_REFUSED, KUBERNETES_CONFLICT.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sartor_deployment.targets.kubernetes_vllm import (
+from sartor_deployment.targets.kubernetes_model import (
     MODELS,
     RUN_AS,
     VLLM_IMAGE,
@@ -22,7 +22,7 @@ from sartor_deployment.targets.kubernetes_vllm import (
     lora_arguments,
     metadata,
     namespace_manifest,
-    to_yaml,
+    rendered,
 )
 
 API_VERSION = "serving.kserve.io/v1alpha2"
@@ -37,14 +37,7 @@ def render_kserve(served: Served, target: KubernetesTarget) -> dict[str, str]:
         "files.yaml": files_manifest(served, target),
         "llminferenceservice.yaml": _service(served, target),
     }
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": target.namespace,
-        "resources": list(resources),
-    }
-    texts = {name: to_yaml(value) for name, value in resources.items()}
-    return {"kustomization.yaml": to_yaml(kustomization), **texts, "README.md": _readme(served, target)}
+    return rendered(resources, target, _readme(served, target))
 
 
 def _service(served: Served, target: KubernetesTarget) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from sartor_platform.runtime import Runtime
 from sartor_deployment import store
 from sartor_deployment.resources import ENDPOINT
 from sartor_deployment.targets.kubernetes_kserve import render_kserve
-from sartor_deployment.targets.kubernetes_vllm import (
+from sartor_deployment.targets.kubernetes_model import (
     KubernetesTarget,
     ObjectFile,
     Served,
     kubernetes_name,
-    render,
 )
+from sartor_deployment.targets.kubernetes_vllm import render
 
 
 def render_kubernetes(
