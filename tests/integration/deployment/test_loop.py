@@ -535,12 +535,7 @@ def test_what_users_wrote_is_gone_everywhere_when_its_time_is_over(deployment: D
             aged = sql.SQL("UPDATE deployment.{} SET {} = {} - interval '31 days' WHERE endpoint = %s")
             names = map(sql.Identifier, (table, column, column))
             connection.execute(aged.format(*names), [ENDPOINT])
-    database = Database(url, "deployment")
-    try:
-        with database.transaction() as tx:
-            watching.forget_old(tx)
-    finally:
-        database.close()
+    forget_old(url)
     with psycopg.connect(url) as connection:
         count = "SELECT count(*) FROM deployment.gateway_requests WHERE endpoint = %s"
         assert connection.execute(count, [ENDPOINT]).fetchone() == (0,)
@@ -672,13 +667,18 @@ def test_drift_is_found_after_the_first_requests_are_gone(deployment: Deployment
         eventually(lambda: connection.execute(kept, [ENDPOINT]).fetchone() == (made_by, 20), "it is there")
 
         order(deployment, min_corrections=0, window=0)
-        database = Database(url, "deployment")
-        try:
-            with database.transaction() as tx:
-                watching.forget_old(tx)
-        finally:
-            database.close()
+        forget_old(url)
         assert connection.execute(kept, [ENDPOINT]).fetchone() is None
+
+
+def forget_old(url: str) -> None:
+    """What retention does in its time."""
+    database = Database(url, "deployment")
+    try:
+        with database.transaction() as tx:
+            watching.forget_old(tx)
+    finally:
+        database.close()
 
 
 def looked_at(deployment: Deployment, number: int) -> loop_pb2.DriftWindow:
