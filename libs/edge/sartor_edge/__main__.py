@@ -34,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (*_LATER, Busy) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except (BadBundle, BadRings, WrongSignature, UnusableKey, OSError) as error:
+    except (BadBundle, BadRings, WrongSignature, UnusableKey) as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n" if error.filename else f"{error}\n")
         return 1
 
 
