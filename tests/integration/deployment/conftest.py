@@ -269,9 +269,7 @@ class Deployment:
         """The event of this type about this revision, once it is published."""
 
         def look() -> dict[str, Any] | None:
-            for batch in self.events.poll(timeout_ms=200).values():
-                for record in batch:
-                    self.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
+            self._read_events()
             return next(
                 (
                     data
@@ -283,6 +281,17 @@ class Deployment:
             )
 
         return eventually(look, f"{kind} of {revision}")
+
+    def decided(self, revision: str) -> list[dict[str, Any]]:
+        """The decisions about this revision that were published so far, in their order."""
+        self._read_events()
+        told = [data["decision"] for kind, data in self.seen if kind == "sartor.deployment.v1.RolloutDecided"]
+        return [each for each in told if each["revision"] == revision]
+
+    def _read_events(self) -> None:
+        for batch in self.events.poll(timeout_ms=200).values():
+            for record in batch:
+                self.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
 
     def engine_pids(self) -> list[int]:
         """Processes of the engines that the agent started."""

@@ -312,7 +312,11 @@ def test_a_canary_goes_up_step_by_step_without_a_failed_request_even_after_kill_
     assert step.figures["next_weight"] == 60
     told = deployment.event("RevisionPromoted", promoted.name)
     assert told["previousRevision"] == first
-    assert "sartor.deployment.v1.RolloutDecided" in [kind for kind, _ in deployment.seen]
+    eventually(lambda: len(deployment.decided(promoted.name)) == len(kinds), "every decision is told")
+    events = deployment.decided(promoted.name)
+    assert [each["kind"] for each in events] == [f"DECISION_KIND_{kind}" for kind in kinds]
+    assert events[0]["figures"].keys() >= {"served_loss", "top1_agreement"}
+    assert events[2]["figures"] == dict(step.figures)
 
 
 def test_what_fails_after_its_promotion_goes_back_by_itself_at_once(deployment: Deployment) -> None:
