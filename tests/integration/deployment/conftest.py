@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import pytest
 from google.protobuf.json_format import MessageToJson
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from minio import Minio
 from sartor.common.v1 import object_reference_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
@@ -83,6 +83,39 @@ class Turn:
     content: str
 
 
+@dataclass(frozen=True)
+class Event:
+    """What tests look at of an event."""
+
+    type: str
+    run: str
+    data: dict[str, Any]
+
+
+def from_now(kafka: str, topic: str) -> KafkaConsumer:
+    """A reader of what comes from now on: an earlier module told the broker of revisions named like ours."""
+    consumer = KafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest", group_id=None)
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:  # nobody has written to it yet
+        consumer.subscribe([topic])
+        return consumer
+    partitions = [TopicPartition(topic, number) for number in numbers]
+    consumer.assign(partitions)
+    consumer.seek_to_end(*partitions)
+    for partition in partitions:
+        consumer.position(partition)  # the end is asked for now, not at the first poll
+    return consumer
+
+
+def read_events(consumer: KafkaConsumer, seen: dict[str, Event]) -> None:
+    """Add what came since, each event once: delivery is at least once, and its id tells it again."""
+    for batch in consumer.poll(timeout_ms=200).values():
+        for record in batch:
+            headers = {key: value.decode(errors="replace") for key, value in record.headers}
+            event = Event(headers["ce_type"], headers.get("ce_sartorrun", ""), json.loads(record.value))
+            seen.setdefault(headers["ce_id"], event)
+
+
 @dataclass
 class Deployment:
     """The processes of deployment, and what a test needs around them."""
@@ -98,7 +131,7 @@ class Deployment:
     gateway_url: str
     ports: dict[str, int]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    seen: dict[str, Event] = field(default_factory=dict)
     base_manifest: ObjectReference | None = None
 
     # --- processes ---
@@ -265,33 +298,23 @@ class Deployment:
 
         return eventually(look, f"{version} is settled")
 
-    def event(self, kind: str, revision: str) -> dict[str, Any]:
-        """The event of this type about this revision, once it is published."""
+    def published(self, kind: str) -> list[dict[str, Any]]:
+        """What this service published of this type so far."""
+        read_events(self.events, self.seen)
+        return [each.data for each in self.seen.values() if each.type == f"sartor.deployment.v1.{kind}"]
+
+    def event(self, kind: str, **fields: str) -> dict[str, Any]:
+        """The event of this type whose fields are these, once it is published."""
 
         def look() -> dict[str, Any] | None:
-            self._read_events()
-            return next(
-                (
-                    data
-                    for type_, data in self.seen
-                    if type_ == f"sartor.deployment.v1.{kind}"
-                    and revision in (data.get("revision"), data.get("toRevision"))
-                ),
-                None,
-            )
+            return next((data for data in self.published(kind) if fields.items() <= data.items()), None)
 
-        return eventually(look, f"{kind} of {revision}")
+        return eventually(look, f"{kind} of {fields}")
 
     def decided(self, revision: str) -> list[dict[str, Any]]:
         """The decisions about this revision that were published so far, in their order."""
-        self._read_events()
-        told = [data["decision"] for kind, data in self.seen if kind == "sartor.deployment.v1.RolloutDecided"]
+        told = [data["decision"] for data in self.published("RolloutDecided")]
         return [each for each in told if each["revision"] == revision]
-
-    def _read_events(self) -> None:
-        for batch in self.events.poll(timeout_ms=200).values():
-            for record in batch:
-                self.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
 
     def engine_pids(self) -> list[int]:
         """Processes of the engines that the agent started."""
@@ -408,13 +431,7 @@ def deployment(
         base=tiny_base,
         client=deployment_service_pb2_grpc.DeploymentServiceStub(target),
         producer=KafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True),
-        events=KafkaConsumer(
-            "sartor.deployment.v1",
-            bootstrap_servers=kafka,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            group_id=None,
-        ),
+        events=from_now(kafka, "sartor.deployment.v1"),
         objects=Minio(
             fresh_stack.s3_endpoint.removeprefix("http://"),
             access_key=fresh_stack.s3_access_key,

@@ -42,7 +42,15 @@ from sartor_edge.feedback_rule import FeedbackRule, Text
 from sartor_edge.signing import make_key
 from sartor_platform.database import Database
 
-from tests.integration.deployment.conftest import ENDPOINT, MODEL, PROJECT, Deployment, eventually
+from tests.integration.deployment.conftest import (
+    ENDPOINT,
+    MODEL,
+    PROJECT,
+    Deployment,
+    Event,
+    eventually,
+    read_events,
+)
 
 PLAN = f"projects/{PROJECT}/trainingPlans/plan"
 POLICY = f"projects/{PROJECT}/curationPolicies/policy"
@@ -172,18 +180,7 @@ def in_state(deployment: Deployment, state: str, but_not: str = "") -> loop_pb2.
 
 def retraining(deployment: Deployment, adaptation: str) -> dict[str, Any]:
     """The RetrainingRequested of an adaptation."""
-
-    def look() -> dict[str, Any] | None:
-        for batch in deployment.events.poll(timeout_ms=200).values():
-            for record in batch:
-                deployment.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
-        kind = "sartor.deployment.v1.RetrainingRequested"
-        return next(
-            (data for type_, data in deployment.seen if type_ == kind and data["adaptation"] == adaptation),
-            None,
-        )
-
-    return eventually(look, f"training of {adaptation} is asked for")
+    return deployment.event("RetrainingRequested", adaptation=adaptation)
 
 
 def decisions(deployment: Deployment) -> list[tuple[str, str]]:
@@ -272,18 +269,14 @@ def looks_of_the_agent(deployment: Deployment, revision: str) -> None:
 
 def data_of(consumer: KafkaConsumer, run: str, count: int) -> list[tuple[str, dict[str, Any]]]:
     """The data events of a run."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    seen: dict[str, Event] = {}
 
-    def look() -> bool:
-        for batch in consumer.poll(timeout_ms=200).values():
-            for record in batch:
-                headers = {name: value.decode(errors="replace") for name, value in record.headers}
-                if headers.get("ce_sartorrun") == run:
-                    found.append((headers["ce_type"].rpartition(".")[2], json.loads(record.value)))
-        return len(found) >= count
+    def look() -> list[tuple[str, dict[str, Any]]]:
+        read_events(consumer, seen)
+        found = [(each.type.rpartition(".")[2], each.data) for each in seen.values() if each.run == run]
+        return found if len(found) >= count else []
 
-    eventually(look, "the data events come")
-    return found
+    return eventually(look, "the data events come")
 
 
 def test_a_gate_that_stops_it_ends_it(deployment: Deployment, adapters: Sequence[Path], live: str) -> None:
@@ -595,25 +588,11 @@ def version_of(deployment: Deployment) -> str:
 
 def requested(deployment: Deployment, curation: str) -> dict[str, Any]:
     """The ReevaluationRequested on this curation, and the run that it belongs to."""
-    query = "SELECT run FROM deployment.reevaluations WHERE curation = %s"
-    kind = "sartor.deployment.v1.ReevaluationRequested"
-
-    def look() -> dict[str, Any] | None:
-        for batch in deployment.events.poll(timeout_ms=200).values():
-            for record in batch:
-                deployment.seen.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value)))
-        found = [
-            data
-            for type_, data in deployment.seen
-            if type_ == kind and data["curation"].endswith(f"/{curation}")
-        ]
-        if not found:
-            return None
-        with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"]) as connection:
-            (run,) = connection.execute(query, [found[-1]["curation"]]).fetchone() or ("",)
-        return {**found[-1], "run": run}
-
-    return eventually(look, "what is live is to be evaluated again")
+    asked = deployment.event("ReevaluationRequested", curation=f"projects/{PROJECT}/curations/{curation}")
+    with psycopg.connect(deployment.environment["SARTOR_DATABASE_URL"]) as connection:
+        query = "SELECT run FROM deployment.reevaluations WHERE curation = %s"
+        (run,) = connection.execute(query, [asked["curation"]]).fetchone() or ("",)
+    return {**asked, "run": run}
 
 
 def test_new_data_and_the_time_begin_adaptations_too(deployment: Deployment, live: str) -> None:

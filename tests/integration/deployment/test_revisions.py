@@ -58,7 +58,7 @@ def test_an_approved_version_goes_live_with_its_numbers(
     assert abs(revision.parity.served_loss - revision.parity.reference_loss) < 0.05
     assert deployment.endpoint().live_revision == revision.name
     assert deployment.endpoint().url == deployment.gateway_url
-    promoted = deployment.event("RevisionPromoted", revision.name)
+    promoted = deployment.event("RevisionPromoted", revision=revision.name)
     assert promoted["modelVersion"] == version
     assert promoted["parity"]["top1Agreement"] >= 0.85
     eventually(lambda: "support" in [model.id for model in client.models.list()], "the gateway knows it")
@@ -136,7 +136,7 @@ def test_an_engine_that_is_not_the_evaluated_model_is_rejected(
     assert "top-1 agreement" in revision.error.message
     assert not revision.parity.passed
     assert deployment.endpoint().live_revision == live
-    assert deployment.event("RevisionRejected", revision.name)["reason"] == revision.error.reason
+    assert deployment.event("RevisionRejected", revision=revision.name)["reason"] == revision.error.reason
     assert answer(client).model == live
 
 
@@ -204,7 +204,7 @@ def test_a_rollback_starts_the_earlier_engine_and_then_moves_the_traffic(
     states = {revision.name: revision.state for revision in deployment.revisions()}
     assert states[first] == endpoint_pb2.REVISION_STATE_LIVE
     assert states[second.name] == endpoint_pb2.REVISION_STATE_ROLLED_BACK
-    assert deployment.event("EndpointRolledBack", first)["fromRevision"] == second.name
+    assert deployment.event("EndpointRolledBack", toRevision=first)["fromRevision"] == second.name
     eventually(lambda: answer(client).model == first, "the traffic is back")
     with pytest.raises(grpc.RpcError) as caught:
         deployment.client.RollbackEndpoint(api.RollbackEndpointRequest(name=ENDPOINT))

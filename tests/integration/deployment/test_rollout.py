@@ -310,9 +310,9 @@ def test_a_canary_goes_up_step_by_step_without_a_failed_request_even_after_kill_
     step = deployment.client.ListDecisions(api.ListDecisionsRequest(parent=ENDPOINT)).decisions[1]
     assert step.figures["requests"] >= 4
     assert step.figures["next_weight"] == 60
-    told = deployment.event("RevisionPromoted", promoted.name)
+    told = deployment.event("RevisionPromoted", revision=promoted.name)
     assert told["previousRevision"] == first
-    eventually(lambda: len(deployment.decided(promoted.name)) == len(kinds), "every decision is told")
+    eventually(lambda: len(deployment.decided(promoted.name)) >= len(kinds), "every decision is told")
     events = deployment.decided(promoted.name)
     assert [each["kind"] for each in events] == [f"DECISION_KIND_{kind}" for kind in kinds]
     assert events[0]["figures"].keys() >= {"served_loss", "top1_agreement"}
