@@ -95,7 +95,7 @@ faults: setup ## Kills, cuts, freezes and fills a running system; prints what it
 	@$(BIN)/python -m tests.faults --seed $${SEED:-1}
 
 faults-slice: setup ## A few minutes of the same, and the proof that the harness can fail
-	@$(BIN)/python -m tests.faults --seed 1 --faults 30 --at-each-point 0 --seconds 150 --lost-logs 1
+	@$(BIN)/python -m tests.faults --seed 1 --faults 30 --at-each-point 0 --seconds 150 --loops 1 --lost-logs 1
 	@$(BIN)/python -m pytest tests/faults/proofs.py
 
 MINUTES ?= 10

@@ -12,7 +12,7 @@ from sartor_platform.fault_points import GUARDS, POINTS
 
 from tests.faults.drills import drill
 from tests.faults.outcome import Outcome
-from tests.faults.plan import LOST_LOG, RoundPlan, kind_of_round, plan_round
+from tests.faults.plan import LOOP, LOST_LOG, RoundPlan, kind_of_round, plan_round
 from tests.faults.rounds import Harness
 from tests.faults.world import World, WorldOptions
 
@@ -79,6 +79,8 @@ def _plans(given: argparse.Namespace, outcome: Outcome, started: float) -> Itera
     while not _enough(given, outcome) and time.monotonic() - started < given.seconds:
         yield plan_round(given.seed, number, kind_of_round(number))
         number += 1
+    for number in range(given.loops):
+        yield plan_round(given.seed, number, LOOP)
 
 
 def _enough(given: argparse.Namespace, outcome: Outcome) -> bool:
@@ -131,6 +133,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--at-each-point", type=int, default=10, help="how many of them at each point")
     parser.add_argument("--seconds", type=float, default=1400, help="no round begins after this time")
     parser.add_argument("--lost-logs", type=int, default=3, help="rounds in which the broker loses its log")
+    parser.add_argument("--loops", type=int, default=2, help="rounds of the loop, each service away once")
     parser.add_argument("--replay", default="", metavar="SEED:ROUND:KIND", help="one round alone")
     parser.add_argument("--without", action="append", default=[], choices=GUARDS, help="take a guard away")
     return parser.parse_args(argv)

@@ -23,7 +23,7 @@ from sartor_platform.fault_points import DIGEST_CHECK, INBOX, LEASE_FENCE, RELAY
 from tests.faults import invariants
 from tests.faults.injectors import is_stopped
 from tests.faults.ledger import DatasetLedger, Row
-from tests.faults.plan import plan_round
+from tests.faults.plan import DATA, plan_round
 from tests.faults.rounds import PERMANENT, Harness
 from tests.faults.stops import wake
 from tests.faults.workload import BASE_MODEL, Feed, apply_text, asked, data_orders
@@ -77,7 +77,7 @@ def events_wait_for_the_broker(harness: Harness, name: str) -> list[str]:
     """Two facts about one base model wait for the broker: the topic tells them in the order they happened."""
     proxy = harness.world.proxies["tansu"]
     proxy.refusing = True
-    proxy.cut(plan_round(0, 0, "data").rng(name), 1.0)
+    proxy.cut(plan_round(0, 0, DATA).rng(name), 1.0)
     try:
         digests = [_base_model(harness, name, seed) for seed in (11, 12)]
     finally:
@@ -111,8 +111,8 @@ def an_object_is_altered(harness: Harness, name: str) -> list[str]:
 
 def _dataset(harness: Harness, name: str) -> tuple[DatasetLedger, Feed]:
     page = harness.ledger.open(harness.project, name)
-    apply_text(harness.sartor, data_orders(harness.project, harness.world.model, [name], models=False))
-    return page, Feed(harness.ledger, page, harness.producer, plan_round(0, 0, "data").rng(name))
+    apply_text(harness.sartor, data_orders(harness.project, harness.world.model, [name], DATA))
+    return page, Feed(harness.ledger, page, harness.producer, plan_round(0, 0, DATA).rng(name))
 
 
 def _snapshot(harness: Harness, page: DatasetLedger) -> Any:

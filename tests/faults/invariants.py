@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf.json_format import Parse
@@ -19,6 +19,7 @@ from tests.faults.ledger import DatasetLedger
 from tests.faults.observer import Seen
 from tests.faults.reading import Outside, Reader
 
+Check = Callable[[DatasetLedger, Outside], Iterator[str]]
 UNFINISHED = {"JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_PAUSED", "JOB_STATE_CANCELLING"}
 SUCCEEDED = JobState.Value("JOB_STATE_SUCCEEDED")
 
@@ -102,6 +103,16 @@ def each_plan_makes_one_version(_page: DatasetLedger, outside: Outside) -> Itera
             yield f"{each.name} has {len(versions)} model versions, not one; its jobs: {states}"
 
 
+def versions_are_asked_for_once(page: DatasetLedger, outside: Outside) -> Iterator[str]:
+    """With a loop: a version of the first curation, later ones where it asked for them, none twice."""
+    if not outside.versions:
+        yield f"{page.dataset} has no model version yet"
+    for kind, made in (("job", outside.jobs), ("version", outside.versions)):
+        for curation, count in Counter(each.curation for each in made).items():
+            if count > 1:
+                yield f"TWICE: {curation} has {count} {kind}s"
+
+
 def each_version_has_one_verdict(_page: DatasetLedger, outside: Outside) -> Iterator[str]:
     """The gate evaluated each version once."""
     for version in outside.versions:
@@ -157,7 +168,9 @@ OF_DATASETS = (
     nothing_is_half_written,
     no_job_is_orphaned,
 )
-OF_MODELS = (each_plan_makes_one_version, each_version_has_one_verdict, each_endpoint_has_one_live_revision)
+_OF_VERSIONS = (each_version_has_one_verdict, each_endpoint_has_one_live_revision)
+OF_MODELS = (each_plan_makes_one_version, *_OF_VERSIONS)
+OF_LOOPS = (versions_are_asked_for_once, *_OF_VERSIONS)
 
 
 # --- objects ---

@@ -14,9 +14,13 @@ WORKER_POINTS = (
     "before_accept_commit",
     "after_accept_commit",
 )
+SERVICES = ("ingestion", "curation", "training", "evaluation", "deployment")
 DATA = "data"
 MODEL = "model"
+LOOP = "loop"
 LOST_LOG = "lost_log"
+DOWN = "down"
+"""The fault of a round of the loop: a whole service is away while its work comes."""
 ROUND_SECONDS = 9.0
 """The time in which faults that are not tied to a point strike."""
 
@@ -54,7 +58,7 @@ class RoundPlan:
 def plan_round(seed: int, number: int, kind: str) -> RoundPlan:
     """The plan of one round."""
     rng = random.Random(f"{seed}:{number}:{kind}")
-    draw = {DATA: _data_faults, MODEL: _model_faults, LOST_LOG: _lost_log_faults}[kind]
+    draw = {DATA: _data_faults, MODEL: _model_faults, LOOP: _outages, LOST_LOG: _lost_log_faults}[kind]
     return RoundPlan(seed, number, kind, tuple(draw(rng)))
 
 
@@ -88,6 +92,10 @@ def _model_faults(rng: random.Random) -> list[Fault]:
         *_at_points(rng, "deployment-agent", ("after_engine_start_before_row",), 3),
         *_timed(rng, 3, _MODEL_PROCESSES, 3 * ROUND_SECONDS),
     ]
+
+
+def _outages(_rng: random.Random) -> list[Fault]:
+    return [Fault(DOWN, service) for service in SERVICES]
 
 
 def _lost_log_faults(rng: random.Random) -> list[Fault]:

@@ -202,6 +202,6 @@ def _rows(data: bytes) -> Rows:
         return []
     table = pyarrow.parquet.read_table(io.BytesIO(data), columns=["record_key", "attributes"]).to_pydict()
     return [
-        (key, int(dict(attributes)["version"]))
+        (key, int(dict(attributes or ()).get("version", 1)))  # what the loop sends has no version
         for key, attributes in zip(table["record_key"], table["attributes"], strict=True)
     ]

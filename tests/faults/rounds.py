@@ -15,10 +15,11 @@ from sartor_platform.errors import NotFound
 
 from tests.faults import afterwards, invariants
 from tests.faults.injectors import Injectors
+from tests.faults.lap import Lap
 from tests.faults.ledger import DatasetLedger, Ledger
 from tests.faults.observer import OURS, Observer
 from tests.faults.outcome import Outcome
-from tests.faults.plan import LOST_LOG, MODEL, Fault, RoundPlan
+from tests.faults.plan import DATA, DOWN, LOOP, LOST_LOG, MODEL, Fault, RoundPlan
 from tests.faults.producer import OutsideProducer
 from tests.faults.reading import Objects, Outside, Reader
 from tests.faults.stops import PointFault, Stops
@@ -31,6 +32,7 @@ SWEPT_SECONDS = GRACE_SECONDS + 2 * TICK_SECONDS
 PERMANENT = ("WENT BACK", "ORDER", "ALTERED", "HALF", "TWICE: sartor.", "TWICE: event")
 """How violations begin that no waiting will heal."""
 _FIRST_SNAPSHOT_SECONDS = 8.0
+_OF_MODELS = {MODEL: invariants.OF_MODELS, LOOP: invariants.OF_LOOPS}
 
 
 @dataclass(slots=True)
@@ -54,7 +56,8 @@ class Harness:
         self.objects = Objects(world.platform_settings())
         self.reader = Reader(self.sartor, self.objects, world.options.services)
         self.project = f"faults-{uuid.uuid4().hex[:8]}"
-        self.with_models: set[str] = set()
+        self.kinds: dict[str, str] = {}
+        """Dataset → the kind of its round."""
         self.requests: dict[str, set[str]] = {}
         self._events = 0
         apply_text(self.sartor, BASE_MODEL.format(project=self.project, model=world.model))
@@ -70,15 +73,14 @@ class Harness:
     def run(self, plan: RoundPlan, outcome: Outcome) -> RoundResult:
         """Strike, come to rest, check."""
         result = RoundResult(plan)
-        models = plan.kind == MODEL
-        names = [f"r{plan.number}-{index}" for index in range(1 if models else 2)]
+        models = plan.kind in _OF_MODELS
+        names = [f"{plan.kind[0]}{plan.number}-{index}" for index in range(1 if models else 2)]
         pages = [self.ledger.open(self.project, name) for name in names]
         points = [self._lay(fault) for fault in plan.faults if fault.point]
-        timed = [fault for fault in plan.faults if not fault.point]
+        timed = [fault for fault in plan.faults if not fault.point and fault.kind != DOWN]
         stops = Stops(self.world, points)
-        apply_text(self.sartor, data_orders(self.project, self.world.model, names, models=models))
-        if models:
-            self.with_models |= {page.dataset for page in pages}
+        apply_text(self.sartor, data_orders(self.project, self.world.model, names, plan.kind))
+        self.kinds |= {page.dataset: plan.kind for page in pages}
         feeds = [Feed(self.ledger, page, self.producer, plan.rng(page.dataset)) for page in pages]
         injectors = Injectors(self.world, self.producer, self.observer, pages, plan.rng("strikes"))
         struck: list[Fault] = []
@@ -88,8 +90,10 @@ class Harness:
         for feed in feeds if not models else ():
             feed.closing()
         result.violations += self.rest(pages, stops.done, MODEL_REST_SECONDS if models else REST_SECONDS)
-        if models and not result.violations:
+        if plan.kind == MODEL and not result.violations:
             result.violations += self._afterwards(pages)
+        if plan.kind == LOOP and not result.violations:
+            struck += self._lap(plan, pages[0], result)
         stops.end()
         result.confirmed = struck + self._confirmed(points)
         self._count(plan, result, pages, outcome)
@@ -103,7 +107,7 @@ class Harness:
         feed.first_wave(4, 5)
         if plan.kind == LOST_LOG:
             time.sleep(4)
-        elif plan.kind == MODEL:
+        elif plan.kind in _OF_MODELS:
             feed.closing()
             return
         else:
@@ -152,6 +156,17 @@ class Harness:
             found += afterwards.the_live_revision_answers(self.world.gateway_url, endpoint)
             found += afterwards.a_twin_has_the_same_weights(self.sartor, self.objects, outside)
         return found
+
+    def _lap(self, plan: RoundPlan, page: DatasetLedger, result: RoundResult) -> list[Fault]:
+        """Once round the loop; the outages that were felt."""
+        lap = Lap(self.world, self.sartor, self.observer, self.objects, page)
+        result.violations += lap.run()
+        if not result.violations:
+            result.violations += self.rest([page])
+            result.violations += afterwards.the_live_revision_answers(
+                self.world.gateway_url, page.dataset.rpartition("/")[2]
+            )
+        return [fault for fault in plan.faults if fault.target in lap.down]
 
     def _count(
         self, plan: RoundPlan, result: RoundResult, pages: list[DatasetLedger], outcome: Outcome
@@ -209,12 +224,12 @@ class Harness:
         seen = self.observer.seen()
         outsides: list[Outside] = []
         for page in pages:
-            models = page.dataset in self.with_models
-            outside = self.reader.read(page.project, page.dataset, models=models)
+            of_models = _OF_MODELS.get(self.kinds.get(page.dataset, DATA), ())
+            outside = self.reader.read(page.project, page.dataset, models=bool(of_models))
             outsides.append(outside)
             if outside.pending:
                 yield f"{outside.pending} records of {page.dataset} are still pending"
-            for check in invariants.OF_DATASETS + (invariants.OF_MODELS if models else ()):
+            for check in (*invariants.OF_DATASETS, *of_models):
                 yield from check(page, outside)
         self.objects.faults.clear()
         yield from invariants.every_named_object_is_whole(self.reader, outsides)
@@ -238,7 +253,7 @@ def _label(fault: Fault) -> str:
         return f"{fault.kind} at point"
     return (
         f"{fault.kind} {fault.target}"
-        if fault.kind in ("kill_server", "cut", "reset", "delay", "half_open")
+        if fault.kind in ("kill_server", "cut", "reset", "delay", "half_open", DOWN)
         else fault.kind
     )
 

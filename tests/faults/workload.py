@@ -15,6 +15,7 @@ from sartor_cli.project_file import read_project_file
 from sartor_platform.errors import SartorError
 
 from tests.faults.ledger import DatasetLedger, Ledger, Row, records_event
+from tests.faults.plan import LOOP, MODEL
 from tests.faults.producer import OutsideProducer
 
 _PATIENCE_SECONDS = 90.0
@@ -61,6 +62,7 @@ _PLAN = """\
     base_model: tiny
     recipe: {{method: sft, rank: 4, epochs: 2, tokens_per_batch: 256, checkpoint_every_steps: 4}}
 """
+_BY_LOOP = "    trigger: loop\n"
 _GATE = """\
   - name: {name}
     model: {name}
@@ -77,6 +79,23 @@ _ENDPOINT = """\
     model: {name}
     parity: {{loss_margin: 1.0, top1_agreement: 0.1}}
     engine: {{context_length: 256, slots: 1, threads: 1}}
+"""
+CORRECTIONS = 3
+_CORRECTED = """\
+  - name: {name}-corrections
+    dataset: {name}
+    mapping: {{kind: chat, messages: messages, key: id}}
+    snapshot: {{quiet_seconds: 0.7}}
+"""
+_LOOP = """\
+    watching: {{sample_share: 1}}
+    loop:
+      training: {name}
+      curation: {name}
+      source: {name}-corrections
+      dataset: {name}
+      min_corrections: {corrections}
+      cool_down_seconds: 0
 """
 
 
@@ -101,18 +120,22 @@ def apply_text(sartor: Sartor, text: str) -> None:
     asked(lambda: apply_project(sartor, project))
 
 
-def data_orders(project: str, model: Path, names: list[str], *, models: bool) -> str:
-    """The project file of a round's datasets, with or without all that follows curation."""
+def data_orders(project: str, model: Path, names: list[str], kind: str) -> str:
+    """The project file of a round's datasets, with what follows curation as the kind of the round asks."""
+    loop = kind == LOOP
+    source = _SOURCE + (_CORRECTED if loop else "")
+    plan = _PLAN + (_BY_LOOP if loop else "")
+    endpoint = _ENDPOINT + (_LOOP if loop else "")
     text = BASE_MODEL.format(project=project, model=model)
     text += _DATASETS.format(
-        sources="".join(_SOURCE.format(name=name) for name in names),
+        sources="".join(source.format(name=name) for name in names),
         policies="".join(_POLICY.format(name=name) for name in names),
     )
-    if models:
+    if kind in (MODEL, LOOP):
         text += _MODELS.format(
-            plans="".join(_PLAN.format(name=name) for name in names),
+            plans="".join(plan.format(name=name) for name in names),
             gates="".join(_GATE.format(name=name) for name in names),
-            endpoints="".join(_ENDPOINT.format(name=name) for name in names),
+            endpoints="".join(endpoint.format(name=name, corrections=CORRECTIONS) for name in names),
         )
     return text
 

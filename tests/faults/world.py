@@ -26,6 +26,7 @@ from sartor_local.supervision import Phase, Supervision
 from sartor_platform.settings import PlatformSettings
 
 from tests.conftest import short_folder
+from tests.faults.plan import SERVICES
 from tests.faults.points import Points
 from tests.faults.proxy import Proxy, ProxyLoop
 from tests.tiny_model import make_tiny_model
@@ -36,7 +37,6 @@ WORKERS_DISK = "disk"
 STATE_DISK = "state"
 DISKS_MIB = {WORKERS_DISK: 192, STATE_DISK: 1536}
 """Small file systems: the workers' folder; and that of the servers, their data and everybody's logs."""
-ALL = ("ingestion", "curation", "training", "evaluation", "deployment")
 _REPLICAS = {
     "ingestion": Replicas(servers=2, workers=2),
     "curation": Replicas(servers=1, workers=2),
@@ -49,7 +49,7 @@ _PROXIED = ("postgres", "tansu", "seaweed.s3.port")
 class WorldOptions:
     """What to run."""
 
-    services: tuple[str, ...] = ALL
+    services: tuple[str, ...] = SERVICES
     kafka_log: str = "s3"
     without: tuple[str, ...] = ()
     """Guards that are taken away."""
@@ -71,6 +71,7 @@ class World:
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._failed: BaseException | None = None
+        self._held: set[str] = set()
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self.supervision: Supervision | None = None
         self.targets: dict[str, str] = {}
@@ -112,8 +113,10 @@ class World:
             self._ready.set()
             while not self._stop.is_set():
                 supervision.tick()
-                for each in supervision.processes.values():
+                for name, each in supervision.processes.items():
                     each.failures = min(each.failures, 1)  # they are killed, not broken: no long backoff
+                    if name in self._held:
+                        each.since = time.monotonic()  # its backoff lasts until it is let go
                 time.sleep(0.05)
         except BaseException as error:  # noqa: BLE001 - raised by __enter__
             self._failed = error
@@ -201,6 +204,26 @@ class World:
         while process.restarts == before and time.monotonic() < until:
             time.sleep(0.02)
         return process.restarts > before
+
+    @contextlib.contextmanager
+    def down(self, service: str) -> Iterator[None]:
+        """All processes of a service are killed, and none comes back before the block ends."""
+        assert self.supervision is not None
+        ours = {name: each for name, each in self.supervision.processes.items() if name.startswith(service)}
+        self._held |= ours.keys()
+        try:
+            until = time.monotonic() + 20
+            while any(each.phase is not Phase.BACKOFF for each in ours.values()):
+                for each in ours.values():
+                    if (popen := each.popen) is not None:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(popen.pid, signal.SIGKILL)
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{service} does not go down")
+                time.sleep(0.05)
+            yield
+        finally:
+            self._held -= ours.keys()
 
     def freeze(self, name: str) -> int | None:
         """SIGSTOP; returns the number of the stopped process."""
