@@ -17,12 +17,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sartor_local.databases import create_database, drop_database, with_database
 from sartor_local.embedded import EmbeddedServers
 
 # What torch and transformers make stays: looking through it for garbage took a tenth of the unit tests' time.
 gc.set_threshold(100_000, 50, 50)
+# How long one example takes says more of what else runs on this machine than of the code.
+hypothesis.settings.register_profile("sartor", deadline=None)
+hypothesis.settings.load_profile("sartor")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ sources:
   - name: desk
     dataset: support
     mapping: {{kind: auto, prompt: question, completion: answer, key: id, attributes: [split]}}
-    snapshot: {{quiet_seconds: 2}}
+    snapshot: {{at_records: 60}}
 curation:
   name: support
   dataset: support
@@ -212,6 +212,7 @@ def test_a_data_event_becomes_a_model_that_answers_once(desk: Desk) -> None:
     assert [(each.run, each.verdict.passed) for each in evaluations.evaluations] == [(run, True)]
 
     client = openai.OpenAI(base_url=desk.state.gateway_url, api_key="unused")
+    until("its gateway knows it", lambda: desk.project in [each.id for each in client.models.list()] or None)
     answer = client.chat.completions.create(
         model=desk.project,
         messages=[{"role": "user", "content": "Do you have the lamp number 11 in Berlin this week?"}],

@@ -50,7 +50,7 @@ def old_data_comes_again(harness: Harness, name: str) -> list[str]:
     page, feed = _dataset(harness, name)
     for version in (1, 2, 3):
         feed.send([Row("twice", version), Row(f"beside-{version}", 1)])
-    _snapshot(harness, page)
+    _first(lambda: [each for each in harness.reader.snapshots(page.dataset) if ("twice", 3) in each.live])
     harness.producer.send(page.events[0])
     feed.closing()
     return harness.rest([page], seconds=_REST_SECONDS)

@@ -115,8 +115,10 @@ class World:
                 supervision.tick()
                 for name, each in supervision.processes.items():
                     each.failures = min(each.failures, 1)  # they are killed, not broken: no long backoff
-                    if name in self._held:
-                        each.since = time.monotonic()  # its backoff lasts until it is let go
+                    if name in self._held and each.phase is Phase.BACKOFF:
+                        each.enter(Phase.STOPPED)
+                    elif name not in self._held and each.phase is Phase.STOPPED:
+                        each.enter(Phase.BACKOFF)
                 time.sleep(0.05)
         except BaseException as error:  # noqa: BLE001 - raised by __enter__
             self._failed = error
@@ -213,7 +215,7 @@ class World:
         self._held |= ours.keys()
         try:
             until = time.monotonic() + 20
-            while any(each.phase is not Phase.BACKOFF for each in ours.values()):
+            while any(each.phase is not Phase.STOPPED for each in ours.values()):
                 for each in ours.values():
                     if (popen := each.popen) is not None:
                         with contextlib.suppress(ProcessLookupError):

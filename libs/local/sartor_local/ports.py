@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from sartor_local.faults import PortTaken
@@ -25,6 +25,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def free_port(reserved: Collection[int] = ()) -> int:
+    """A loopback port that nobody listens on, and none of the reserved ones."""
+    while True:
+        port = random.randrange(FIRST, LAST)
+        if port not in reserved and is_free(port):
+            return port
 
 
 class Ports:
@@ -60,8 +68,4 @@ class Ports:
         known = self._known.get(name)
         if known is not None and known not in taken and is_free(known):
             return known
-        reserved = taken | set(self._known.values())
-        while True:
-            port = random.randrange(FIRST, LAST)
-            if port not in reserved and is_free(port):
-                return port
+        return free_port(taken | set(self._known.values()))

@@ -30,7 +30,8 @@ def _idle_share() -> float:
         idle_then, total_then = _processor_times()
     except OSError:
         return 0.0
-    return (idle_then - idle) / max(total_then - total, 1)
+    # Linux does not read the two at once, and its count of what waits for disks may fall.
+    return min(max((idle_then - idle) / max(total_then - total, 1), 0.0), 1.0)
 
 
 def _processor_times() -> tuple[int, int]:

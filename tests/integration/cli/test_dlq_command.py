@@ -74,7 +74,7 @@ def test_poison_is_shown_mended_and_replayed(running: Path) -> None:
     shown = json.loads(sartor(running, "dlq", "show", id_, "-o", "json").stdout)
     assert json.loads(shown["value"])["records"] == records
     assert {"key": "ce_id", "value": "e-1"} in shown["headers"]
-    assert "1 open dead letters" in sartor(running, "status").stdout
+    until(lambda: "1 open dead letters" in sartor(running, "status").stdout)  # which does not wait for it
     still = sartor(running, "dlq", "replay", id_)
     assert still.returncode == 1
     assert letter["reason"] in still.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from sartor_datasets.manifests import (
 )
 from sartor_datasets.parquet import write_records
 from sartor_datasets.records import Record
+from sartor_local.ports import free_port
 from sartor_platform.grpc_client import channel
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -262,12 +262,6 @@ def as_json(reference: ObjectReference) -> dict[str, str]:
     return {"uri": reference.uri, "sha256": reference.sha256, "sizeBytes": str(reference.size_bytes)}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start(role: str, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """One process of curation."""
     with log.open("ab") as output:
@@ -307,7 +301,7 @@ def running(stack: Servers, folder: Path, settings: Mapping[str, str]) -> Iterat
     processes = [start("server", environment, logs[0])]
     try:
         eventually(lambda: serving(target) or processes[0].poll() is not None, "curation's server")
-        assert serving(target), logs[0].read_text()[-3000:]
+        assert processes[0].poll() is None, logs[0].read_text()[-3000:]
         processes.append(start("worker", environment, logs[1]))
         producer = KafkaProducer(
             bootstrap_servers=stack.kafka_bootstrap_servers, acks="all", enable_idempotence=True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,12 @@ from google.protobuf.json_format import MessageToDict
 from sartor.common.v1 import job_status_pb2
 from sartor.curation.v1 import curation_policy_pb2
 from sartor.curation.v1 import curation_service_pb2 as messages
+from sartor_curation import store
+from sartor_platform.database import Database
 from sartor_platform.errors import FailedPrecondition, InvalidArgument, NotFound, SartorError
 from sartor_platform.grpc_client import call_errors
 
-from tests.integration.curation.conftest import Curation
+from tests.integration.curation.conftest import Curation, eventually
 from tests.unit.curation.desk import chat, desk
 
 SUCCEEDED = job_status_pb2.JOB_STATE_SUCCEEDED
@@ -299,7 +301,13 @@ def test_what_a_suite_asks_is_not_trained_on(curation: Curation, unique_name: st
     curation.apply(unique_name)
     curation.base_model_ready(unique_name)
     asked = chat("asked", item["prompt"], "The third one from the left.")
-    time.sleep(2)  # events of two topics have no order
+    with closing(Database(curation.servers.database_url, "curation")) as database:
+
+        def known() -> bool:
+            with database.read() as connection:
+                return bool(store.suites_of(connection, unique_name))
+
+        eventually(known, "the suite is known")  # events of two topics have no order
     curation.snapshot_created(unique_name, [*desk(), asked])
     done = curation.finished(curation.started(unique_name, 1).name)
     assert done.job.state == SUCCEEDED, done

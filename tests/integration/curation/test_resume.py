@@ -18,7 +18,7 @@ from tests.conftest import Servers
 from tests.integration.curation.conftest import Curation, eventually, running
 from tests.unit.curation.desk import chat
 
-SHARDS = 12
+SHARDS = 40
 ROWS = 150
 WORDS = ("kettle", "lamp", "tent", "violin", "ladder", "mirror", "carpet", "globe", "drill", "wallet")
 
@@ -41,7 +41,7 @@ def database(fresh_stack: Servers) -> Iterator[Database]:
 
 
 def records() -> list[Record]:
-    """Enough for a dozen shards; no two ask the same."""
+    """Enough for dozens of shards; no two ask the same."""
     return [
         chat(f"q{n}", f"Question {n}: where does {thing} number {n * 7919} belong?", f"Beside {n * 31} more.")
         for n in range(SHARDS * ROWS)

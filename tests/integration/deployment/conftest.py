@@ -9,7 +9,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 from google.protobuf.json_format import MessageToJson
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
 from minio import Minio
 from sartor.common.v1 import object_reference_pb2
 from sartor.deployment.v1 import deployment_service_pb2 as api
@@ -38,6 +38,7 @@ from sartor_datasets.manifests import (
 )
 from sartor_datasets.reference_outputs import ReferenceOutput, write_reference_outputs
 from sartor_local import probes
+from sartor_local.ports import free_port
 from sartor_platform.grpc_client import channel
 
 from tests.conftest import Servers
@@ -46,9 +47,6 @@ from tests.tiny_model import make_tiny_model
 
 T = TypeVar("T")
 WAIT_SECONDS = 150.0
-PROJECT = "desk"
-MODEL = f"projects/{PROJECT}/models/assistant"
-ENDPOINT = f"projects/{PROJECT}/endpoints/support"
 QUESTIONS = (
     ("How do I reset my password?", "Open the settings page and choose reset password."),
     ("Where is my order?", "Your order is on its way and arrives within three days."),
@@ -68,19 +66,34 @@ def eventually(look: Callable[[], T | None], what: str, seconds: float = WAIT_SE
     raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass(frozen=True)
 class Turn:
     """One message."""
 
     role: str
     content: str
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a test module calls its things. All modules of a process share the broker: no two are the same."""
+
+    project: str
+
+    @property
+    def parent(self) -> str:
+        """The project's resource name."""
+        return f"projects/{self.project}"
+
+    @property
+    def model(self) -> str:
+        """The model that is deployed."""
+        return f"{self.parent}/models/assistant"
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is deployed."""
+        return f"{self.parent}/endpoints/support"
 
 
 @dataclass(frozen=True)
@@ -92,26 +105,13 @@ class Event:
     data: dict[str, Any]
 
 
-def from_now(kafka: str, topic: str) -> KafkaConsumer:
-    """A reader of what comes from now on: an earlier module told the broker of revisions named like ours."""
-    consumer = KafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest", group_id=None)
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:  # nobody has written to it yet
-        consumer.subscribe([topic])
-        return consumer
-    partitions = [TopicPartition(topic, number) for number in numbers]
-    consumer.assign(partitions)
-    consumer.seek_to_end(*partitions)
-    for partition in partitions:
-        consumer.position(partition)  # the end is asked for now, not at the first poll
-    return consumer
-
-
 def read_events(consumer: KafkaConsumer, seen: dict[str, Event]) -> None:
-    """Add what came since, each event once: delivery is at least once, and its id tells it again."""
+    """Add what deployment told since, each event once: delivery is at least once, its id tells it again."""
     for batch in consumer.poll(timeout_ms=200).values():
         for record in batch:
             headers = {key: value.decode(errors="replace") for key, value in record.headers}
+            if headers.get("ce_source") != "/sartor/deployment":
+                continue
             event = Event(headers["ce_type"], headers.get("ce_sartorrun", ""), json.loads(record.value))
             seen.setdefault(headers["ce_id"], event)
 
@@ -120,6 +120,7 @@ def read_events(consumer: KafkaConsumer, seen: dict[str, Event]) -> None:
 class Deployment:
     """The processes of deployment, and what a test needs around them."""
 
+    names: Names
     environment: dict[str, str]
     folder: Path
     base: Path
@@ -198,7 +199,7 @@ class Deployment:
             for path in sorted(self.base.iterdir())
         )
         manifest = BaseModelManifest(
-            name=f"projects/{PROJECT}/baseModels/tiny",
+            name=f"{self.names.parent}/baseModels/tiny",
             reference="file:tiny",
             digest=base_model_digest(files),
             files=files,
@@ -220,16 +221,16 @@ class Deployment:
         self, version: str, adapter: Path, *, run: str = "run-1", curation: str = "c0"
     ) -> str:
         """A trained model version. Returns its name."""
-        name = f"{MODEL}/versions/{version}"
+        name = f"{self.names.model}/versions/{version}"
         files = tuple(
             ManifestFile(path.name, self.put(path.name, path.read_bytes()))
             for path in sorted(adapter.iterdir())
         )
         manifest = ModelVersionManifest(
             name=name,
-            training_job=f"projects/{PROJECT}/trainingJobs/{version}",
+            training_job=f"{self.names.parent}/trainingJobs/{version}",
             method="sft",
-            base_model=f"projects/{PROJECT}/baseModels/tiny",
+            base_model=f"{self.names.parent}/baseModels/tiny",
             base_model_digest="",
             curation="",
             snapshot="",
@@ -245,10 +246,10 @@ class Deployment:
             "sartor.training.v1",
             training_events_pb2.ModelVersionCreated(
                 model_version=name,
-                model=MODEL,
+                model=self.names.model,
                 manifest=_proto(self.put("version.json", manifest.to_json())),
                 base_model_manifest=_proto(self.base_manifest),
-                curation=f"projects/{PROJECT}/curations/{curation}",
+                curation=f"{self.names.parent}/curations/{curation}",
             ),
             run,
         )
@@ -269,7 +270,7 @@ class Deployment:
         self.publish(
             "sartor.evaluation.v1",
             evaluation_events_pb2.ModelVersionApproved(
-                model_version=name, model=MODEL, reference_outputs=_proto(references)
+                model_version=name, model=self.names.model, reference_outputs=_proto(references)
             ),
             run,
         )
@@ -278,11 +279,11 @@ class Deployment:
 
     def endpoint(self) -> endpoint_pb2.Endpoint:
         """As it stands."""
-        return self.client.GetEndpoint(api.GetEndpointRequest(name=ENDPOINT))
+        return self.client.GetEndpoint(api.GetEndpointRequest(name=self.names.endpoint))
 
     def revisions(self) -> list[endpoint_pb2.Revision]:
         """Newest first."""
-        return list(self.client.ListRevisions(api.ListRevisionsRequest(parent=ENDPOINT)).revisions)
+        return list(self.client.ListRevisions(api.ListRevisionsRequest(parent=self.names.endpoint)).revisions)
 
     def revision_of(self, version: str) -> endpoint_pb2.Revision | None:
         """The newest revision of a version."""
@@ -299,7 +300,7 @@ class Deployment:
         return eventually(look, f"{version} is settled")
 
     def published(self, kind: str) -> list[dict[str, Any]]:
-        """What this service published of this type so far."""
+        """What was published of this type so far, by other modules too."""
         read_events(self.events, self.seen)
         return [each.data for each in self.seen.values() if each.type == f"sartor.deployment.v1.{kind}"]
 
@@ -320,10 +321,18 @@ class Deployment:
         """Processes of the engines that the agent started."""
         import psutil
 
-        agent = psutil.Process(self.processes["agent"].pid)
-        return [
-            child.pid for child in agent.children() if "sartor_deployment.engine" in " ".join(child.cmdline())
-        ]
+        found: list[int] = []
+        for child in psutil.Process(self.processes["agent"].pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "sartor_deployment.engine" in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return found
+
+    def engines_ready(self, *revisions: str) -> set[int]:
+        """Processes of these revisions' engines that answer, as the agent told last."""
+        with psycopg.connect(self.environment["SARTOR_DATABASE_URL"]) as connection:
+            query = "SELECT pid FROM deployment.engines WHERE state = 'READY' AND revision = ANY(%s)"
+            return {pid for (pid,) in connection.execute(query, [list(revisions)])}
 
 
 def _proto(reference: ObjectReference) -> object_reference_pb2.ObjectReference:
@@ -408,9 +417,13 @@ def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Seque
 
 @pytest.fixture(scope="module")
 def deployment(
-    fresh_stack: Servers, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+    fresh_stack: Servers,
+    tiny_base: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Deployment]:
-    """All four processes, an endpoint, and a prepared base model."""
+    """All four processes, an endpoint, and a prepared base model. The module says its `NAMES`."""
+    names: Names = request.module.NAMES
     folder = tmp_path_factory.mktemp("deployment")
     ports = {name: free_port() for name in ("grpc", "http", "server", "worker", "agent", "gateway")}
     gateway_url = f"http://127.0.0.1:{ports['http']}/v1"
@@ -421,17 +434,25 @@ def deployment(
         "SARTOR_GRPC_BIND": f"127.0.0.1:{ports['grpc']}",
         "SARTOR_GATEWAY_BIND": f"127.0.0.1:{ports['http']}",
         "SARTOR_GATEWAY_URL": gateway_url,
+        "SARTOR_GATEWAY_WAIT_SECONDS": "60",
         "SARTOR_LOG_JSON": "true",
     }
     kafka = fresh_stack.kafka_bootstrap_servers
     target = channel(f"127.0.0.1:{ports['grpc']}")
     made = Deployment(
+        names=names,
         environment=environment,
         folder=folder,
         base=tiny_base,
         client=deployment_service_pb2_grpc.DeploymentServiceStub(target),
         producer=KafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True),
-        events=from_now(kafka, "sartor.deployment.v1"),
+        events=KafkaConsumer(
+            "sartor.deployment.v1",
+            bootstrap_servers=kafka,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            group_id=None,
+        ),
         objects=Minio(
             fresh_stack.s3_endpoint.removeprefix("http://"),
             access_key=fresh_stack.s3_access_key,
@@ -448,8 +469,8 @@ def deployment(
         made.client.ApplyEndpoint(
             api.ApplyEndpointRequest(
                 endpoint=endpoint_pb2.Endpoint(
-                    name=ENDPOINT,
-                    model=MODEL,
+                    name=names.endpoint,
+                    model=names.model,
                     # Random weights rank tokens by a hair: eight bits change more of their favourites.
                     parity=endpoint_pb2.ParityBounds(loss_margin=0.05, top1_agreement=0.85),
                     engine=endpoint_pb2.EngineSettings(context_length=256, slots=2, threads=1),

@@ -43,15 +43,15 @@ from sartor_edge.signing import make_key
 from sartor_platform.database import Database
 
 from tests.integration.deployment.conftest import (
-    ENDPOINT,
-    MODEL,
-    PROJECT,
     Deployment,
     Event,
+    Names,
     eventually,
     read_events,
 )
 
+NAMES = Names("desk-loop")
+PROJECT, MODEL, ENDPOINT = NAMES.project, NAMES.model, NAMES.endpoint
 PLAN = f"projects/{PROJECT}/trainingPlans/plan"
 POLICY = f"projects/{PROJECT}/curationPolicies/policy"
 SOURCE = f"projects/{PROJECT}/sources/feedback"
@@ -154,7 +154,8 @@ def correct(deployment: Deployment, request: str, text: str) -> None:
 
     def sent() -> bool:
         body = {"request_id": request, "thumbs": "down", "correction": text}
-        return httpx.post(f"{deployment.gateway_url}/feedback", json=body).status_code == 201
+        url = f"{deployment.gateway_url}/feedback"
+        return httpx.post(url, json=body, timeout=60).status_code == 201
 
     eventually(sent, "the feedback is kept")
 

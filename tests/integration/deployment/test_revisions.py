@@ -23,8 +23,15 @@ from sartor_datasets.reference_outputs import ReferenceOutput
 from sartor_models.classifier import load_classifier
 from sartor_models.output_layer import OutputLayer
 
-from tests.integration.deployment.conftest import ENDPOINT, MODEL, QUESTIONS, Deployment, eventually
+from tests.integration.deployment.conftest import (
+    QUESTIONS,
+    Deployment,
+    Names,
+    eventually,
+)
 
+NAMES = Names("desk-revisions")
+MODEL, ENDPOINT = NAMES.model, NAMES.endpoint
 QUESTION = [{"role": "user", "content": "Where is my order?"}]
 
 

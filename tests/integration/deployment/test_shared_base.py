@@ -29,16 +29,17 @@ from sartor_deployment.targets.engine_memory import need
 from sartor_platform.database import Database
 
 from tests.integration.deployment.conftest import (
-    ENDPOINT,
-    MODEL,
-    PROJECT,
     QUESTIONS,
     Deployment,
+    Names,
     eventually,
     make_adapter,
     reference_outputs,
 )
 from tests.tiny_model import make_tiny_model
+
+NAMES = Names("desk-shared-base")
+PROJECT, MODEL, ENDPOINT = NAMES.project, NAMES.model, NAMES.endpoint
 
 CONVERTER = Path(sys.prefix) / "share" / "sartor" / "converter"
 pytestmark = pytest.mark.skipif(not CONVERTER.exists(), reason="the converter is not installed")
@@ -119,10 +120,10 @@ def test_two_endpoints_share_one_file_in_the_store_on_disk_and_in_memory(
     """Built twice or once, kept once; what their engines map is one inode."""
     first, second = (live[name] for name in SHARED.values())
     assert first.base_weights == second.base_weights
-    objects = deployment.objects.list_objects(deployment.bucket, prefix="base-models/", recursive=True)
-    assert [each.object_name for each in objects] == [
-        first.base_weights.uri.removeprefix(f"s3://{deployment.bucket}/")
-    ]
+    kept = first.base_weights.uri.removeprefix(f"s3://{deployment.bucket}/")
+    folder = kept.rpartition("/")[0] + "/"  # other services keep other things of base models
+    objects = deployment.objects.list_objects(deployment.bucket, prefix=folder, recursive=True)
+    assert [each.object_name for each in objects] == [kept]
     engines = [mapped(pid) for pid in deployment.engine_pids()]
     assert len(engines) == 3
     inodes = [inode for each in engines for inode in each]

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ from sartor_datasets.manifests import (
     ObjectReference,
     base_model_digest,
 )
+from sartor_local.ports import free_port
 from sartor_models.adapters import LoraAdapter, adapter_weights, add_lora, save_adapter
 from sartor_models.load import load_model
 from sartor_platform.errors import SartorError
@@ -285,12 +285,6 @@ def refused(error: type[SartorError], words: str = "") -> Iterator[pytest.Except
     """The call in the block fails with this error, whose message holds these words."""
     with pytest.raises(error, match=re.escape(words)) as caught, call_errors():
         yield caught
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(role: str, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

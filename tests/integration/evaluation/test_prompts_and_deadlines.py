@@ -116,12 +116,12 @@ def test_what_is_not_done_by_its_deadline_fails_with_that_reason(
 ) -> None:
     """Far too many long answers for a moment's time."""
     base = evaluation.base_model_ready(unique_name)
-    items = [Item(prompt=f"Tell {n} {'more ' * 40}", reference="word " * 200) for n in range(300)]
+    items = [Item(prompt=f"Tell {n} {'more ' * 40}", reference="word " * 200) for n in range(600)]
     wanted = evaluation_pb2.Evaluation(
         candidates=[Candidate(id="base", base_model=base)],
         inline_items=evaluation_pb2.ItemList(items=items),
     )
-    wanted.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=2))
+    wanted.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=5))
     made = evaluation.create(unique_name, wanted)
     assert made.HasField("deadline")
     done = evaluation.wait(made.name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.integration.ingestion.conftest import Ingestion, eventually, free_port, serving, start
+from sartor_local.ports import free_port
+
+from tests.integration.ingestion.conftest import Ingestion, eventually, serving, start
 
 RECORDS = 1500
 

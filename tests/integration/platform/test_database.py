@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from sartor_local.ports import free_port
 from sartor_platform import listen, patient_connection
 from sartor_platform.database import Database, is_transient, take_time
 from sartor_platform.listen import Listener
@@ -16,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 
 from tests.faults.proxy import Proxy, ProxyLoop
 from tests.integration.platform.conftest import Platform, until
-from tests.integration.platform.test_processes import free_port
 
 
 def test_what_is_read_in_one_block_is_of_one_moment(platform: Platform) -> None:
@@ -66,8 +66,10 @@ def test_a_pooled_connection_whose_server_fell_silent_is_replaced(
 def test_an_answer_that_does_not_come_is_a_transient_fault(
     proxy: tuple[Proxy, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PatientConnection, "answer_seconds", 0.5)
     between, database = proxy
+    with database.read():
+        pass
+    monkeypatch.setattr(PatientConnection, "answer_seconds", 0.5)
     with database.read() as connection:
         silence(between)
         with pytest.raises(OperationalError, match=r"has not answered for 0\.5 s") as caught:
@@ -78,13 +80,15 @@ def test_an_answer_that_does_not_come_is_a_transient_fault(
 def test_a_transaction_may_take_its_time(
     proxy: tuple[Proxy, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PatientConnection, "answer_seconds", 0.2)
     _, database = proxy
+    with database.read():
+        pass  # connected: what that asks is not tried here
+    monkeypatch.setattr(PatientConnection, "answer_seconds", 1.0)
     with database.read() as connection:
         take_time(connection)
-        connection.execute(text("SELECT pg_sleep(0.5)"))
+        connection.execute(text("SELECT pg_sleep(2)"))
     with database.read() as connection, pytest.raises(OperationalError, match="has not answered"):
-        connection.execute(text("SELECT pg_sleep(0.5)"))
+        connection.execute(text("SELECT pg_sleep(60)"))
 
 
 def test_a_listener_whose_server_fell_silent_listens_anew(
@@ -101,10 +105,14 @@ def test_a_listener_whose_server_fell_silent_listens_anew(
         looked.clear()
         silence(between)
         assert until(looked.is_set), "it tells its subscribers to look themselves"
-        with platform.database.transaction() as tx:
-            tx.connection.execute(
-                text("SELECT pg_notify(:channel, 'jobs:here')"), {"channel": database.channel}
-            )
-        assert until(heard.is_set)
+
+        def told() -> bool:  # again: it may be between two connections
+            with platform.database.transaction() as tx:
+                tx.connection.execute(
+                    text("SELECT pg_notify(:channel, 'jobs:here')"), {"channel": database.channel}
+                )
+            return heard.wait(1)
+
+        assert until(told)
     finally:
         listener.stop()

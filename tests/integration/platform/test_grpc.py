@@ -143,6 +143,7 @@ def test_no_statement_outlives_the_deadline_of_its_call(
             ended.set()
         return text_
 
+    say(connection, "connected")
     echo.behaviour = slow
     with pytest.raises(DeadlineExceeded):
         say(connection, "x", timeout=0.5)

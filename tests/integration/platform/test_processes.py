@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka import KafkaProducer
+from sartor_local.ports import free_port
 from sartor_platform.database import Database
 from sartor_platform.migrations import is_current, upgrade
 from sqlalchemy import text
@@ -26,12 +26,6 @@ from tests.integration.platform.conftest import until
 PACKAGE = "tests.integration.platform.sample_service"
 ROOT = Path(__file__).parents[3]
 READY = "sartor.training.v1.BaseModelReady"
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Process:

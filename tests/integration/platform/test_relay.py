@@ -116,7 +116,10 @@ def test_of_two_relays_one_leads_and_the_other_takes_over(platform: Platform) ->
     publish(platform, "a")
     until(lambda: unpublished(platform) == 0)
     platform.relay()
-    leader = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    leader = (
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     (held,) = platform.rows(leader)
     first.stop()
     until(lambda: [row for row in platform.rows(leader) if row != held])

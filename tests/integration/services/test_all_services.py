@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +35,7 @@ from sartor.training.v1 import base_model_pb2, training_events_pb2, training_job
 from sartor.training.v1 import training_service_pb2 as training
 from sartor_cli.client import Sartor
 from sartor_local import probes
+from sartor_local.ports import free_port
 
 from tests.conftest import Servers
 
@@ -48,18 +47,6 @@ END_SECONDS = 20.0
 """How long a process may take from SIGTERM to its end: the promise itself."""
 P = "projects/shop"
 NAMED = ObjectReference(uri="s3://sartor/test/none", sha256="0" * 64, size_bytes=1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below those that systems give to outgoing connections: nobody takes them before they are used."""
-    ports: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 500):
-        with socket.socket() as taken, suppress(OSError):
-            taken.bind(("127.0.0.1", port))
-            ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise AssertionError("no free ports")
 
 
 def eventually(look: Callable[[], Any], seconds: float = 60) -> Any:
@@ -76,7 +63,10 @@ class Everything:
 
     def __init__(self, servers: Servers, folder: Path) -> None:
         self.folder = folder
-        http, *free = free_ports(1 + len(ROLES) + len(SERVICES))
+        free: list[int] = []
+        while len(free) < 1 + len(ROLES) + len(SERVICES):
+            free.append(free_port(free))
+        http = free.pop()
         ports = dict(zip(ROLES, free, strict=False))
         grpc_ports = dict(zip(SERVICES, free[len(ROLES) :], strict=True))
         self.client = Sartor({name: f"127.0.0.1:{port}" for name, port in grpc_ports.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def test_a_curation_somebody_asked_for_triggers_nothing_but_can_be_trained_on(
 def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
     training: Training, unique_name: str, tmp_path: Path
 ) -> None:
-    recipe = {"epochs": 60, "checkpoint_every_steps": 5, "early_stopping_patience": 0, "dropout": 0.1}
+    recipe = {"epochs": 120, "checkpoint_every_steps": 5, "early_stopping_patience": 0, "dropout": 0.1}
     event = training.curate(unique_name, tmp_path)
     training.apply_base_model(unique_name)
     training.apply_plan(unique_name, **recipe)
@@ -186,9 +187,8 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
     (killed,) = training.jobs(unique_name)
     count = "SELECT count(*) FROM checkpoints WHERE training_job = :job"
     until(lambda: training.rows(count, job=killed.name)[0][0])
-    for process in psutil.Process().children(recursive=True):
-        if "sartor_training.child:train" in process.cmdline():
-            process.kill()
+    (child,) = _training_children()
+    child.kill()
     assert training.finished(killed.name).attempt == 2
     training.apply_base_model(f"{unique_name}b")
     undisturbed = _undisturbed(training, event, unique_name, recipe)
@@ -204,6 +204,15 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
         resumed = version.metrics["resumed_at_step"]
         assert (resumed > 0) == (job is killed)
     assert digests[0] == digests[1]
+
+
+def _training_children() -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # sessions of the database come and go
+            if "sartor_training.child:train" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def _undisturbed(training: Training, event: Any, project: str, recipe: dict[str, Any]) -> Any:
@@ -222,7 +231,7 @@ def _undisturbed(training: Training, event: Any, project: str, recipe: dict[str,
 def test_a_paused_training_frees_its_worker_and_goes_on_to_the_same_weights(
     training: Training, unique_name: str, tmp_path: Path
 ) -> None:
-    recipe = {"epochs": 30, "checkpoint_every_steps": 5, "early_stopping_patience": 0}
+    recipe = {"epochs": 60, "checkpoint_every_steps": 5, "early_stopping_patience": 0}
     job = _train(training, unique_name, tmp_path, **recipe)
     count = "SELECT count(*) FROM checkpoints WHERE training_job = :job"
     until(lambda: training.rows(count, job=job.name)[0][0])

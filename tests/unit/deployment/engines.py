@@ -108,9 +108,10 @@ def gateway(
     socket = config.bind_socket()
     thread = threading.Thread(target=lambda: uvloop.run(server.serve(sockets=[socket])), daemon=True)
     thread.start()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not server.started and time.monotonic() < until:
         time.sleep(0.01)
+    assert server.started
     try:
         yield f"http://127.0.0.1:{socket.getsockname()[1]}"
     finally:

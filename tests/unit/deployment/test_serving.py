@@ -183,7 +183,7 @@ def test_a_slow_reader_costs_the_engine_nothing() -> None:
     with engine(much) as url:
         routes = FixedRoutes(table_of(Route("r1", (url,), ENDPOINT, slots=1, queue=1)))
         seens = Seens()
-        with gateway(routes, limits=ProxyLimits(slow_reader=1.0), recorder=seens) as front:
+        with gateway(routes, recorder=seens) as front:
             address = urlsplit(front)
             with socket.create_connection((str(address.hostname), address.port or 80)) as lazy:
                 body = json.dumps(STREAM).encode()
@@ -208,12 +208,14 @@ def test_a_body_that_does_not_come_is_waited_for_no_longer_than_a_slow_reader() 
 
 def test_a_revision_is_swapped_under_load_without_a_failed_request() -> None:
     """The table changes while users ask; who waits for the old revision is answered by the new one."""
-    names = []
+    names: list[str] = []
+    swapped = threading.Event()
 
     def named(name: str) -> Callable[[BaseHTTPRequestHandler, Any], None]:
         def answer(handler: BaseHTTPRequestHandler, _body: Any) -> None:
-            time.sleep(0.005)
             names.append(name)
+            if len(names) > 10:  # or the old one may have answered all before it is swapped
+                swapped.wait(20)
             send_json(handler, 200, {"model": name})
 
         return answer
@@ -225,6 +227,7 @@ def test_a_revision_is_swapped_under_load_without_a_failed_request() -> None:
             asked = [pool.submit(ask, front) for _ in range(60)]
             until(lambda: len(names) > 10, "some are answered")
             routes.current = table_of(dataclasses.replace(first, revision="r2", engines=(two,)))
+            swapped.set()
             assert [each.result().status_code for each in asked] == [200] * 60
     assert set(names) == {"r1", "r2"}
 
