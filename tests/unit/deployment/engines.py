@@ -94,11 +94,21 @@ def table_of(route: Route) -> Table:
 
 @contextlib.contextmanager
 def gateway(
-    routes: Routes, *, limits: ProxyLimits | None = None, keys: Keys | None = None, recorder: Any = None
+    routes: Routes,
+    *,
+    limits: ProxyLimits | None = None,
+    keys: Keys | None = None,
+    recorder: Any = None,
+    feedback: Any = None,
 ) -> Iterator[str]:
     """A gateway as users reach it; its URL."""
     app = make_app(
-        routes, limits=limits or ProxyLimits(), max_body_bytes=100_000, keys=keys, recorder=recorder
+        routes,
+        limits=limits or ProxyLimits(),
+        max_body_bytes=100_000,
+        keys=keys,
+        recorder=recorder,
+        feedback=feedback,
     )
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, log_config=None, access_log=False, http="httptools", lifespan="on",

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from sartor_deployment.api_keys import ApiKey, digest, new_secret, shown
 from sartor_deployment.gateway.errors import ApiError
+from sartor_deployment.gateway.feedback import Feedback
 from sartor_deployment.gateway.keys import Caller, Keys, _Recent
 from sartor_deployment.gateway.proxy import ProxyLimits
 from sartor_deployment.gateway.routes import Route
@@ -204,6 +205,37 @@ def test_a_body_that_does_not_come_is_waited_for_no_longer_than_a_slow_reader() 
         with socket.create_connection((str(address.hostname), address.port or 80), timeout=20) as slow:
             slow.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"mod')
             assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_what_is_said_of_an_answer_waits_until_the_answer_is_written_down() -> None:
+    """However long the database needs; what nobody knows is a 404 a moment later."""
+
+    class Late(Seens):
+        looks = 0
+
+        def unwritten(self, request: str) -> bool:
+            self.looks += request == "known"
+            return request == "known" and self.looks < 20
+
+    class Store:
+        def __init__(self) -> None:
+            self.tries: list[str] = []
+
+        def keep(self, given: Feedback, _project: str) -> str:
+            self.tries.append(given.request)
+            if given.request != "known" or late.looks < 20:
+                raise ApiError(404, "there is no such answer", "answer_not_found")
+            return "r1"
+
+    late, store = Late(), Store()
+    routes = FixedRoutes(table_of(Route("r1", ("http://127.0.0.1:9",), ENDPOINT)))
+    with gateway(routes, recorder=late, feedback=store) as front:
+        said = [
+            httpx.post(f"{front}/v1/feedback", json={"request_id": request, "score": 1}, timeout=60)
+            for request in ("known", "unknown")
+        ]
+    assert [each.status_code for each in said] == [201, 404]
+    assert store.tries == ["known", "known", "unknown", "unknown"]
 
 
 def test_a_revision_is_swapped_under_load_without_a_failed_request() -> None:

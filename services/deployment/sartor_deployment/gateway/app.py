@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
@@ -26,8 +27,8 @@ from sartor_deployment.gateway.templates import Templates
 from sartor_deployment.gateway.tool_choice import as_call, forced_call
 from sartor_deployment.gateway.traffic import NoRecorder, Recorder
 
-_WRITTEN_SECONDS = 1.5
-"""So long after its end, a request is written down; what a user says at once waits for it."""
+_OURS_SECONDS, _OTHERS_SECONDS = 15.0, 1.5
+"""So long what a user says of an answer waits until that is written down: by this gateway, or by another."""
 
 
 class FeedbackStore(Protocol):
@@ -51,7 +52,8 @@ def make_app(
     feedback: FeedbackStore | None = None,
 ) -> Starlette:
     """The application; `routes`, `keys` and `recorder` are kept by their owner."""
-    proxy = Proxy(routes, recorder or NoRecorder(), limits)
+    recorder = recorder or NoRecorder()
+    proxy = Proxy(routes, recorder, limits)
     guard = keys or Keys(None, required=False)
     templates = Templates()
 
@@ -111,7 +113,7 @@ def make_app(
         except ApiError as error:
             if error.code != "answer_not_found":
                 raise
-            await asyncio.sleep(_WRITTEN_SECONDS)  # of an answer of just now
+            await _written(recorder, given.request)
             revision = await asyncio.to_thread(feedback.keep, given, project)
         return JSONResponse({"object": "feedback", "id": given.id, "revision": revision}, 201)
 
@@ -172,6 +174,17 @@ async def while_there(request: Request, work: Coroutine[Any, Any, Response], sec
 async def _until_gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _written(recorder: Recorder, request: str) -> None:
+    """Wait for the record of an answer of just now."""
+    began, ours = time.monotonic(), False
+    while time.monotonic() - began < (_OURS_SECONDS if ours else _OTHERS_SECONDS):
+        waits = recorder.unwritten(request)
+        if ours and not waits:
+            return
+        ours |= waits
+        await asyncio.sleep(0.1)
 
 
 async def _body(request: Request, limit: int, seconds: float) -> bytes:

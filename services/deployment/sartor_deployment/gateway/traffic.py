@@ -50,12 +50,19 @@ class Recorder(Protocol):
     def record(self, seen: Seen, passage: Passage) -> None:
         """Keep it; returns at once."""
 
+    def unwritten(self, request: str) -> bool:
+        """Whether this request, named by its id or its answer's, was seen but is not written down yet."""
+
 
 class NoRecorder:
     """Keeps nothing: for tests, and for a gateway as a library."""
 
     def record(self, seen: Seen, passage: Passage) -> None:
         """Forget it."""
+
+    def unwritten(self, request: str) -> bool:
+        """Nothing is ever written."""
+        return False
 
 
 class TrafficLog:
@@ -87,24 +94,29 @@ class TrafficLog:
             return
         self._waiting.append((seen, passage))
 
+    def unwritten(self, request: str) -> bool:
+        """Whether this request, named by its id or its answer's, was seen but is not written down yet."""
+        return any(request in (seen.id, passage.answer_id) for seen, passage in list(self._waiting))
+
     def _keep(self) -> None:
         while not self._stopping.wait(_FLUSH_SECONDS):
             self._flush()
         self._flush()
 
     def _flush(self) -> None:
-        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        taken = list(self._waiting)
         if not taken:
             return
         try:
             with self._database.transaction() as tx:
                 store.insert_requests(tx, [traffic_row(seen, passage) for seen, passage in taken])
         except Exception as error:  # noqa: BLE001 - one batch that cannot be written must not end the log
-            if not is_transient(error):
-                log.get().error("gateway.requests_not_written", error=str(error).strip(), count=len(taken))
-                DROPPED.inc(len(taken))
+            if is_transient(error):
                 return
-            self._waiting.extendleft(reversed(taken))
+            log.get().error("gateway.requests_not_written", error=str(error).strip(), count=len(taken))
+            DROPPED.inc(len(taken))
+        for _ in taken:
+            self._waiting.popleft()
 
 
 def traffic_row(seen: Seen, passage: Passage) -> RequestRow:
