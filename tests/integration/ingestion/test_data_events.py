@@ -149,7 +149,7 @@ def unchanged(ingestion: Ingestion, dataset: str, run: str = "") -> dict[str, st
         for batch in consumer.poll(500).values():
             for message in batch:
                 headers = {key: value.decode(errors="replace") for key, value in message.headers}
-                ours = headers["ce_subject"] == dataset and run in ("", headers.get("ce_sartorrun"))
+                ours = headers.get("ce_subject") == dataset and run in ("", headers.get("ce_sartorrun"))
                 if ours and headers["ce_type"] == "sartor.ingestion.v1.SnapshotUnchanged":
                     found: dict[str, str] = json.loads(message.value)
                     return found
