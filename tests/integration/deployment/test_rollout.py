@@ -224,15 +224,17 @@ def test_clients_mistakes_are_told_in_openais_words(deployment: Deployment, clie
     assert caught.value.code == "context_length_exceeded"
     with pytest.raises(openai.NotFoundError):
         client.completions.create(model="nobody", prompt="x")
-    assert (
-        client.completions.create(model="support", prompt="Where", max_tokens=3).usage.completion_tokens == 3
-    )  # type: ignore[union-attr]
+    plain = client.completions.create(model="support", prompt="Where", max_tokens=3)
+    assert plain.usage is not None
+    assert 1 <= plain.usage.completion_tokens <= 3  # the model, of random weights, may end before
 
 
 def test_what_the_openai_client_may_ask_for_reaches_the_engine(client: openai.OpenAI) -> None:
     """Several answers, stop words, log probabilities, a JSON schema, usage at a stream's end."""
     asked: list[Any] = [{"role": "user", "content": "Where is my order?"}]
-    two = client.chat.completions.create(model="support", messages=asked, max_tokens=3, n=2, logprobs=True)
+    two = client.chat.completions.create(
+        model="support", messages=asked, max_tokens=3, n=2, logprobs=True, temperature=0
+    )
     assert [choice.index for choice in two.choices] == [0, 1]
     assert two.choices[0].logprobs is not None
     # Tokens that are parts of one character are told as one.
@@ -240,7 +242,7 @@ def test_what_the_openai_client_may_ask_for_reaches_the_engine(client: openai.Op
     schema = {"type": "object", "properties": {"a": {"enum": [7]}}, "required": ["a"]}
     form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     said = client.chat.completions.create(
-        model="support", messages=asked, max_tokens=60, response_format=form, stop=["}"]
+        model="support", messages=asked, max_tokens=200, response_format=form, stop=["}"]
     ).choices[0]
     assert said.finish_reason == "stop"
     assert "".join((said.message.content or "").split()).startswith('{"a":7')
@@ -248,7 +250,7 @@ def test_what_the_openai_client_may_ask_for_reaches_the_engine(client: openai.Op
         model="support", messages=asked, max_tokens=3, stream=True, stream_options={"include_usage": True}
     )
     assert last.usage is not None
-    assert last.usage.completion_tokens == 3
+    assert 1 <= last.usage.completion_tokens <= 3
     assert client.models.retrieve("support").id == "support"
 
 
