@@ -160,7 +160,7 @@ class Harness:
     def _lap(self, plan: RoundPlan, page: DatasetLedger, result: RoundResult) -> list[Fault]:
         """Once round the loop; the outages that were felt."""
         lap = Lap(self.world, self.sartor, self.observer, self.objects, page)
-        result.violations += lap.run()
+        result.violations += _together([lambda: result.violations.extend(lap.run())])
         if not result.violations:
             result.violations += self.rest([page])
             result.violations += afterwards.the_live_revision_answers(

@@ -224,9 +224,9 @@ def test_clients_mistakes_are_told_in_openais_words(deployment: Deployment, clie
     assert caught.value.code == "context_length_exceeded"
     with pytest.raises(openai.NotFoundError):
         client.completions.create(model="nobody", prompt="x")
-    plain = client.completions.create(model="support", prompt="Where", max_tokens=3)
+    plain = client.completions.create(model="support", prompt="Where", max_tokens=3, temperature=0)
     assert plain.usage is not None
-    assert 1 <= plain.usage.completion_tokens <= 3  # the model, of random weights, may end before
+    assert plain.usage.completion_tokens == 3  # sampled, a model of random weights may end before
 
 
 def test_what_the_openai_client_may_ask_for_reaches_the_engine(client: openai.OpenAI) -> None:
@@ -247,10 +247,11 @@ def test_what_the_openai_client_may_ask_for_reaches_the_engine(client: openai.Op
     assert said.finish_reason == "stop"
     assert "".join((said.message.content or "").split()).startswith('{"a":7')
     *_, last = client.chat.completions.create(
-        model="support", messages=asked, max_tokens=3, stream=True, stream_options={"include_usage": True}
-    )
+        model="support", messages=asked, max_tokens=3, temperature=0, stream=True,
+        stream_options={"include_usage": True},
+    )  # fmt: skip
     assert last.usage is not None
-    assert 1 <= last.usage.completion_tokens <= 3
+    assert last.usage.completion_tokens == 3
     assert client.models.retrieve("support").id == "support"
 
 
@@ -342,7 +343,7 @@ def test_what_fails_after_its_promotion_goes_back_by_itself_at_once(deployment: 
             " SELECT 'bad-' || n, '', %s, %s, '', 500, true, 1, 1, 0, 0 FROM generate_series(1, 2000) n",
             [ENDPOINT, bad],
         )
-    eventually(lambda: deployment.endpoint().live_revision == good, "it goes back")
+    eventually(lambda: deployment.endpoint().live_revision == good, "it goes back", 20)
     found = deployment.client.ListDecisions(api.ListDecisionsRequest(parent=ENDPOINT)).decisions[0]
     assert found.kind == endpoint_pb2.DECISION_KIND_ROLLED_BACK
     assert found.reason == "ERRORS"

@@ -72,6 +72,7 @@ class TrafficLog:
         self._database = database
         self._keys = keys
         self._waiting: deque[tuple[Seen, Passage]] = deque()
+        self._unwritten: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="traffic", daemon=True)
 
@@ -92,11 +93,12 @@ class TrafficLog:
         if len(self._waiting) >= _MOST_WAITING:
             DROPPED.inc()
             return
+        self._unwritten |= {seen.id, passage.answer_id}
         self._waiting.append((seen, passage))
 
     def unwritten(self, request: str) -> bool:
         """Whether this request, named by its id or its answer's, was seen but is not written down yet."""
-        return any(request in (seen.id, passage.answer_id) for seen, passage in list(self._waiting))
+        return request in self._unwritten
 
     def _keep(self) -> None:
         while not self._stopping.wait(_FLUSH_SECONDS):
@@ -115,8 +117,9 @@ class TrafficLog:
                 return
             log.get().error("gateway.requests_not_written", error=str(error).strip(), count=len(taken))
             DROPPED.inc(len(taken))
-        for _ in taken:
+        for seen, passage in taken:
             self._waiting.popleft()
+            self._unwritten.difference_update((seen.id, passage.answer_id))
 
 
 def traffic_row(seen: Seen, passage: Passage) -> RequestRow:
